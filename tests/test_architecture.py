@@ -58,7 +58,7 @@ OWNERS = {
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "mqtt5": {"mqtt.mqtt5_packets"},
-    "nacl": {"sealing.boxes", "sealing.key_encryption", "sealing.passphrase"},
+    "nacl": {"sealing.boxes", "sealing.key_encryption", "sealing.passphrase", "sealing.wrapped"},
     "paho": {"bus.aiomqtt_connecting", "client.connection", "mqtt.aiomqtt_client", "mqtt.client"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},

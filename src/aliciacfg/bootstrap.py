@@ -40,6 +40,7 @@ from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import ACTIVE, Restored, restore
 from aliciacfg.core.retention import Retention
 from aliciacfg.core.scrubbing import Scrubbing
+from aliciacfg.core.served_files import NOTE_FILE, ServedFiles
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import VanishedFiles
 from aliciacfg.core.views import Views
@@ -73,13 +74,11 @@ from aliciacfg.replicas.lease import Lease
 from aliciacfg.replicas.membership import Membership
 from aliciacfg.replicas.presence import Presence
 from aliciacfg.replicas.readiness import LagCheck, Readiness
-from aliciacfg.replicas.registry import Registry
+from aliciacfg.replicas.registry import GONE_SECONDS, Registry
 from aliciacfg.sealing.boxes import Keyring, PublicKey
 from aliciacfg.sealing.key_file import AdoptionNote, KeyFile
 from aliciacfg.sealing.key_store import FileKeyStore, KeyStore
 from aliciacfg.settings import Settings
-from aliciacfg.sources import loader
-from aliciacfg.sources.content_digest import ContentDigest
 from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
@@ -109,6 +108,7 @@ class Core:
         restored: What the store said at the start, without configurations and messages.
         state: The configurations in memory.
         source_files: Reads the files on disk.
+        served: What serves a home of several daemons; None where one daemon has the database for itself.
         files: The files in force.
         outbox: What the bus has to hold.
         announcements: Keeps the outbox in step with the state.
@@ -142,6 +142,7 @@ class Core:
     restored: Restored
     state: State
     source_files: SourceFiles
+    served: ServedFiles | None
     files: LoadedFiles
     outbox: Outbox
     announcements: Announcements
@@ -256,6 +257,8 @@ async def open_core(
             audit_log=audit_log,
         )
         stack.callback(core.announcements.store_confirmations)
+        if core.following is not None:
+            stack.push_async_callback(core.following.stop)
         yield core
 
 
@@ -417,7 +420,8 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         rules=ground.restored.rules,
         history_sealed=ground.restored.history_sealed,
     )
-    reloads, announcements = _reloads(ground, marks), _announcements(ground)
+    served = _served_files(ground, data)
+    reloads, announcements = _reloads(ground, marks, served), _announcements(ground)
     instances = Instances(
         applied,
         current=lambda service: ground.state.committed(ConfigId(ground.state.active, service)).live,
@@ -426,9 +430,9 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         clock=time.time,
     )
     _listen(ground, reloads, instances)
-    following = None if ground.store.shared is None else _following(ground, marks, instances)
+    following = None if served is None else _following(ground, marks, served, reloads, instances)
     key_rotation = _key_rotation(ground, reloads, announcements)
-    presence = _presence(ground, data, following)
+    presence = _presence(ground, data, following, served)
     drift_checks = DriftChecks(
         files=ground.files,
         reloads=reloads,
@@ -438,6 +442,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         drift=ground.drift,
         instances=instances,
         dropped=ground.restored.dropped,
+        rows=None if served is None else lambda: [] if presence.registry is None else presence.registry.live,
     )
     service = _service(
         ground, reloads, announcements, key_rotation, instances, presence, data, following, verify=drift_checks.verify
@@ -450,6 +455,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         restored=ground.restored,
         state=ground.state,
         source_files=ground.source_files,
+        served=served,
         files=ground.files,
         outbox=ground.outbox,
         announcements=announcements,
@@ -485,7 +491,22 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
     )
 
 
-def _presence(ground: _Parts, data: DataDirectory, following: Following | None) -> Presence:
+def _served_files(ground: _Parts, data: DataDirectory) -> ServedFiles | None:
+    """Return what serves a home of several daemons; None if the files on the disk do."""
+    shared = ground.store.shared
+    if shared is None:
+        return None
+
+    async def alone() -> bool:
+        rows = await shared.replicas(within_seconds=GONE_SECONDS)
+        return all(row.replica.partition(".")[0] == data.instance for row in rows)
+
+    return ServedFiles(
+        ground.source_files, ground.keyring, stored=ground.restored.served, note=data.path / NOTE_FILE, alone=alone
+    )
+
+
+def _presence(ground: _Parts, data: DataDirectory, following: Following | None, served: ServedFiles | None) -> Presence:
     """Return what the daemon is among those of its home."""
     settings, started = ground.settings, time.time()
     name = settings.replica or f"{platform.node() or 'daemon'}-{data.instance[:_NAME_DIGITS]}"
@@ -509,6 +530,7 @@ def _presence(ground: _Parts, data: DataDirectory, following: Following | None) 
         readiness=Readiness(),
         behind_seconds=lambda: following.behind_seconds,
         commit=lambda: following.commit,
+        files=served,
     )
 
 
@@ -517,8 +539,6 @@ def _membership(ground: _Parts, presence: Presence) -> Membership | None:
     shared = ground.store.shared
     if shared is None:
         return None
-    digest = ContentDigest(lambda: loader.stamp_files(ground.source_files.paths()), ground.source_files.common_digest)
-    presence.files = lambda: digest.value
     registry = Registry(
         shared,
         presence.describe,
@@ -534,7 +554,7 @@ def _membership(ground: _Parts, presence: Presence) -> Membership | None:
         registry=registry,
         format_rise=format_rise,
         lag_check=LagCheck(presence.readiness, presence.behind_seconds),
-        others={"digest of the files": digest.run, "look at the keys": ground.key_reloads.run},
+        others={"look at the keys": ground.key_reloads.run},
     )
 
 
@@ -565,7 +585,9 @@ def _services_with_other_revisions(plan: Plan) -> Iterable[str] | None:
     return None if moved else (config_id.service for config_id in plan.entries)
 
 
-def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Following:
+def _following(
+    ground: _Parts, marks: FileMarks, served: ServedFiles, reloads: Reloads, instances: Instances
+) -> Following:
     """Have memory follow the other daemons that share the database."""
     ground.key_reloads.when_changed += [ground.views.forget, ground.cache.clear]
     following = Following(
@@ -575,6 +597,7 @@ def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Follow
             state=ground.state,
             files=ground.files,
             marks=marks,
+            served=served,
             authorizer=ground.authorizer,
             instances=instances,
             outbox=ground.outbox,
@@ -582,6 +605,8 @@ def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Follow
             known_token=lambda token: _unless_revoked(token, ground.keys),
             reload_keys=ground.key_reloads.reload,
         ),
+        served=served,
+        follow_files=reloads.follow,
     )
     ground.commits.follow(following)
     ground.queue.follow(following.in_turn)
@@ -589,7 +614,7 @@ def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Follow
     return following
 
 
-def _reloads(ground: _Parts, marks: FileMarks) -> Reloads:
+def _reloads(ground: _Parts, marks: FileMarks, served: ServedFiles | None) -> Reloads:
     settings = ground.settings
     planners = PlannerFactory(
         keyring=ground.keyring,
@@ -616,6 +641,7 @@ def _reloads(ground: _Parts, marks: FileMarks) -> Reloads:
         scrubbing=ground.scrubbing,
         authorizer=ground.authorizer,
         vanished=VanishedFiles(seconds=settings.vanished_file_seconds),
+        served=served,
     )
 
 
@@ -699,7 +725,7 @@ def _service(
         writes=writes,
         batches=_batches(ground, write_planner, answers),
         environments=EnvironmentOperations(
-            state=ground.state, activation=_activation(ground, announcements), reloads=reloads
+            state=ground.state, activation=_activation(ground, announcements), reloads=reloads, presence=presence
         ),
         admin=_admin(ground, key_rotation, verify, data),
         health=health,

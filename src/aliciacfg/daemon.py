@@ -27,7 +27,10 @@ from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.condition import Liveness, status_line
 from aliciacfg.core.adoption import ALERT as ADOPTED
+from aliciacfg.core.load_planner import ReloadResult
 from aliciacfg.core.reloads import Reloads
+from aliciacfg.core.served_files import OthersLoaded
+from aliciacfg.core.shared_edits import SharedEdits
 from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.counted import counted
 from aliciacfg.errors import (
@@ -65,7 +68,7 @@ from aliciacfg.replicas.edit_turn import EditTurn
 from aliciacfg.service_manager import ServiceManager
 from aliciacfg.settings import SETTINGS, Resolved, Settings
 from aliciacfg.sources import loader
-from aliciacfg.sources.watcher import FileWatcher, Snapshot
+from aliciacfg.sources.watcher import FileWatcher
 from aliciacfg.stop_deadline import StopDeadline
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
@@ -353,21 +356,17 @@ async def _finish_start(core: Core, settings: Settings, *, complete: bool) -> No
 
 
 def _file_watcher(core: Core) -> FileWatcher:
-    turn = EditTurn(core.presence, core.source_files.common_digest)
+    edits = None if core.served is None else SharedEdits(core.served, core.reloads, EditTurn(core.presence))
 
     async def load() -> bool:
-        return await turn.comes() and await _reload(core.reloads)
-
-    def compare(seen: Snapshot) -> None:
-        if not turn.soon:
-            core.drift_checks.compare_files(seen)
+        return await _reload(core.reloads) if edits is None else await edits.look(_taken_over)
 
     return FileWatcher(
         lambda: loader.stamp_files(core.source_files.paths()),
         load,
         take_digest=core.source_files.digest,
-        on_settled=compare,
-        again=lambda: core.reloads.worth_retrying,
+        on_settled=core.drift_checks.compare_files,
+        again=lambda: core.reloads.worth_retrying if edits is None else edits.due,
     )
 
 
@@ -480,8 +479,16 @@ def admin_token(path: Path) -> str:
 
 async def _reload(reloads: Reloads) -> bool:
     """Load the files after an edit and log the result; return False if the load is to be tried again."""
+    return await _taken_over(reloads.reload(patience="all"))
+
+
+async def _taken_over(load: Awaitable[ReloadResult]) -> bool:
+    """Await a load and log its result; return False if it is to be tried again."""
     try:
-        result = await reloads.reload(patience="all")
+        result = await load
+    except OthersLoaded:
+        # Whether this daemon's are still to be loaded is decided anew.
+        return True
     except FilesVanished as error:
         _log.warning("files_vanished", problems=[str(problem) for problem in error.problems])
     except SourceError as error:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.sealing.key_encryption import FILE_NAME
 from brokers import Broker
 from commands import aliciacfg
 from cutting_proxy import CuttingProxy
@@ -25,35 +24,12 @@ from jumping_clock import JumpingClock
 from machine import wait_until
 from mqtt_clients import SECONDS, Client, client
 from postgres import Postgres
+from replica_daemons import health, leader, listed, others, role, start_replicas, status, wait_for_leader
 
 SERVICE = "sonos_service"
 SERVICES = (SERVICE, "voice_router")
 LONGER_THAN_A_LEASE = 4.0
 HEALTH = "alicia/system/health/config_service"
-
-
-def status(daemon: Daemon, path: str) -> tuple[int, dict[str, Any]]:
-    """What a path answers."""
-    answer = daemon.http("GET", path)
-    return answer.status, answer.json
-
-
-def health(daemon: Daemon) -> dict[str, Any]:
-    return status(daemon, "/health")[1]
-
-
-def role(daemon: Daemon) -> str:
-    return health(daemon)["replica"]["role"]
-
-
-def leader(daemons: list[Daemon]) -> Daemon | None:
-    found = [daemon for daemon in daemons if role(daemon) == "leader"]
-    assert len(found) < 2, [health(daemon)["replica"] for daemon in daemons]
-    return found[0] if found else None
-
-
-def others(daemons: list[Daemon], daemon: Daemon) -> list[Daemon]:
-    return [other for other in daemons if other is not daemon]
 
 
 @pytest.fixture
@@ -66,29 +42,9 @@ def make_replicas(make_daemon: Callable[..., Daemon], url: str) -> Callable[...,
     """Start daemons of one home, which have the same keys and files."""
 
     def make(*names: str, database: str = url, environ: dict[str, dict[str, str]] | None = None) -> list[Daemon]:
-        made: list[Daemon] = []
-        for name in names:
-            own = {"ALICIACFG_DATABASE_URL": database, "ALICIACFG_REPLICA": name, **(environ or {}).get(name, {})}
-            daemon = make_daemon(name, environ=own).keep_services(*SERVICES)
-            if made:
-                daemon.data.mkdir(mode=0o700)
-                shutil.copy(made[0].data / FILE_NAME, daemon.data / FILE_NAME)
-                daemon.spawn()
-            else:
-                daemon.start()
-            made.append(daemon)
-        for daemon in made[1:]:
-            daemon.wait_ready()
-        return made
+        return start_replicas(make_daemon, database, names, SERVICES, environ)
 
     return make
-
-
-def listed(daemon: Daemon) -> dict[str, dict[str, Any]]:
-    """What the daemon answers of all, by name."""
-    code, answer = status(daemon, "/replicas")
-    assert code == 200, answer
-    return {item["name"]: item for item in answer["replicas"]}
 
 
 def test_each_daemon_says_what_it_is_and_lists_the_others(make_replicas: Callable[..., list[Daemon]]):
@@ -128,12 +84,6 @@ async def retained_health(daemon: Daemon) -> dict[str, Any]:
 
 def names(items: list[dict[str, Any]], state: str) -> list[str]:
     return [item["name"] for item in items if item["state"] == state]
-
-
-def wait_for_leader(daemons: list[Daemon]) -> Daemon:
-    found = wait_until(lambda: leader(daemons), why="one of them leads")
-    assert isinstance(found, Daemon)
-    return found
 
 
 def patched(daemon: Daemon, volume: int) -> int:
@@ -530,48 +480,3 @@ def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(make_replicas: 
             assert len(daemon.logged("leader_changed")) == 1
     finally:
         server.remove()
-
-
-def edit(daemon: Daemon, volume: int) -> None:
-    """Change a value in the daemon's files, at once as an editor does."""
-    file = daemon.environments / "dev.yaml"
-    edited = file.with_suffix(".new")
-    value = f"services:\n  {SERVICE}: {{settings: {{max_volume_percent: {volume}}}}}\n"
-    edited.write_text(file.read_text().partition("\nservices:\n")[0] + "\n" + value)
-    edited.rename(file)
-
-
-def test_an_edit_of_files_reaches_all_daemons_and_one_that_only_one_has_is_told(
-    make_replicas: Callable[..., list[Daemon]],
-):
-    """Each may write what it yields; a daemon with other files is asked in vain, and changes nothing."""
-    daemons = make_replicas("a", "b")
-    first = wait_for_leader(daemons)
-    (second,) = others(daemons, first)
-    for daemon in daemons:
-        edit(daemon, 21)
-    wait_until(lambda: second.logged("files_loaded"), why="the one that follows loads them")
-    for limit, daemon in enumerate(daemons, start=1):
-        assert patched_limit(daemon, limit) == 200
-        wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 21, why="it follows")
-    edit(first, 22)
-    wait_until(lambda: settings(second)["max_volume_percent"] == 22, why="what the leader's files say counts")
-    refused = second.http("PATCH", f"/config/{SERVICE}", {"limits": {"calls": 9}})
-    assert (refused.status, refused.json["code"]) == (503, "unavailable")
-    assert "same files" in refused.json["message"]
-    edit(second, 23)
-    wait_until(lambda: "file" in drift(second), why="it tells of files that are not in force")
-    assert len(second.logged("files_loaded")) == 1
-    edit(second, 22)
-    wait_until(lambda: len(second.logged("files_loaded")) == 2, why="now it has the same")
-    assert patched_limit(second, 9) == 200
-    wait_until(lambda: "file" not in drift(second), why="the files are in force")
-
-
-def drift(daemon: Daemon) -> set[str]:
-    """The kinds of differences that a daemon finds now."""
-    return {item["kind"] for item in status(daemon, "/drift")[1]["drift"]}
-
-
-def patched_limit(daemon: Daemon, limit: int) -> int:
-    return daemon.http("PATCH", f"/config/{SERVICE}", {"limits": {"calls": limit}}).status

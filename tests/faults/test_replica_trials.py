@@ -272,7 +272,7 @@ async def test_a_clock_that_is_off(trial: ReplicaTrial, tmp_path: Path):
 async def test_other_files_on_one_of_them(trial: ReplicaTrial):
     """An edit reaches one daemon only, then another one; whoever leads is killed meanwhile; then all have it.
 
-    Who has other files than the daemon that wrote a configuration does not change it; its requesters ask again.
+    Each goes on to compose from what serves, whatever it has itself.
     """
     await asyncio.to_thread(trial.start)
     async with trial.load():

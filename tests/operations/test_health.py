@@ -67,6 +67,16 @@ def row(name: str, **fields: Any) -> Replica:
     return msgspec.structs.replace(found, **fields)
 
 
+class Files:
+    """What is on the disk of a daemon that serves what another one has."""
+
+    own_digest = "f"
+    digest = "g"
+    edited = False
+    differing = ()
+    composes = True
+
+
 async def test_health_tells_of_this_daemon_and_of_all(tmp_path: Path):
     """It is degraded while one is gone or none leads; metrics count them."""
     async with core(tmp_path, FILES, replica="a") as made:
@@ -75,6 +85,7 @@ async def test_health_tells_of_this_daemon_and_of_all(tmp_path: Path):
         known = Registry(row("a", behind=7), *others)
         made.parts.presence.registry = known  # pyright: ignore[reportAttributeAccessIssue]
         made.parts.leadership.lose()
+        made.parts.presence.files = Files()
         found = await made.ask("health")
         assert found["replica"] == {"name": "a", "role": "follower", "ready": True, "lag_seconds": 0, "leader": "c"}
         assert [(item["name"], item["role"], item["state"]) for item in found["replicas"]] == [

@@ -25,6 +25,7 @@ from aliciacfg.model.records import (
     Recipient,
     Record,
     RecordHead,
+    Replica,
     StoredState,
     Token,
     Write,
@@ -173,6 +174,10 @@ class _NobodyElse:
 
     def __init__(self) -> None:
         self._hints = asyncio.Event()
+
+    async def replicas(self, *, within_seconds: float) -> list[Replica]:
+        assert within_seconds > 0
+        return []
 
     def hints(self) -> asyncio.Event:
         return self._hints

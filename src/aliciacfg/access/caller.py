@@ -4,6 +4,9 @@ import msgspec
 
 from aliciacfg.model.records import Role
 
+BUS = "mqtt"
+"""The transport of requests that any daemon of a home may get."""
+
 
 class Caller(msgspec.Struct, frozen=True):
     """The caller of an operation.

@@ -554,7 +554,7 @@ class ReplicaItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         lag_seconds: As described there.
         lag_commits: The number of transactions that its memory did not hold.
         silent_seconds: How long ago it reported; each daemon does once a second.
-        files_differ: Whether the files on its disk are others than those of the leader.
+        files_differ: Whether the files on its disk are others than those that serve the home.
         problem: Why it is not ready.
     """
 

@@ -58,6 +58,19 @@ class Others(Protocol):
         """What the store has told of and memory does not follow yet."""
         ...
 
+    @property
+    def composes(self) -> bool:
+        """Whether the files that serve the home are in force here, so that plans can be made on them."""
+        ...
+
+    async def load_files(self) -> None:
+        """Return when the files that serve the home are in force here.
+
+        Raises:
+            Unavailable: They cannot be loaded, or not in time.
+        """
+        ...
+
 
 class Commits:
     """Owns the planning lock and the heads of the state; plans are durable in the order in which they were made.
@@ -108,6 +121,7 @@ class Commits:
         *,
         dry_run: bool = False,
         exclusive: bool = False,
+        loads: bool = False,
     ) -> T:
         """Make a plan and commit it; return what ``make`` returned when the plan is durable.
 
@@ -120,6 +134,7 @@ class Commits:
             exclusive: Let no other plan begin before this one is durable or has failed, even if the caller is
                 cancelled, because others build on more than its entries: on the active environment, the epoch, the
                 files, or the keys.
+            loads: Whether the plan is made on files of its own, not on those in force.
 
         Raises:
             Busy: Too many writes wait; nothing was changed.
@@ -128,17 +143,33 @@ class Commits:
             Unavailable: The store cannot write; nothing was changed.
         """
         if self._others is None:
-            return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive)
+            return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive, loads=loads)
         for _ in range(_MAX_SUPERSEDED):
             await self._others.settle()
+            if not (loads or self._others.composes):
+                await self._others.load_files()
             try:
-                return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive)
+                return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive, loads=loads)
             except Superseded:
                 self.superseded += 1
                 if context.answer_key is not None:
                     # Perhaps by a write of the same request.
                     await self._others.check_unanswered(*context.answer_key)
-        return await self._change_holding(context, make, dry_run=dry_run)
+        return await self._change_holding(context, make, dry_run=dry_run, loads=loads)
+
+    async def refresh(self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]]) -> T:
+        """Make a plan that writes nothing: what it knows of the content of committed revisions is put in memory.
+
+        Args:
+            context: The reason for it.
+            make: Adds to the plan. Its ``on_commit`` is called.
+        """
+        async with self._planning:
+            plan = Plan(self._state, context, exclusive=True)
+            result = await make(plan)
+            self._state.refresh(plan.entries)
+            self._call_back(plan)
+        return result
 
     async def flush(self) -> None:
         """Wait until every plan that was submitted before is durable, or was dropped because others were faster.
@@ -174,7 +205,13 @@ class Commits:
         self._tell(plan)
 
     async def _attempt(
-        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool, exclusive: bool
+        self,
+        context: ChangeContext,
+        make: Callable[[Plan], Awaitable[T]],
+        *,
+        dry_run: bool,
+        exclusive: bool,
+        loads: bool,
     ) -> T:
         """Make one plan and commit it; arguments and errors as for ``change``.
 
@@ -183,7 +220,7 @@ class Commits:
         """
         change = _Change(
             self._planning,
-            lambda: self._begin(Plan(self._state, context, exclusive)),
+            lambda: self._begin(Plan(self._state, context, exclusive), loads=loads),
             check_open=None if dry_run else self._queue.check_open,
             submit=None if dry_run else self._submit,
             exclusive=exclusive,
@@ -222,25 +259,25 @@ class Commits:
         plan.decide()
 
     async def _change_holding(
-        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
+        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool, loads: bool
     ) -> T:
         """Make a plan while no other daemon writes; arguments and errors as for ``change``."""
         # A task of its own: a caller that is cancelled must not end the hold while the commit is under way.
-        task = self._kept(self._attempt_holding(context, make, dry_run=dry_run))
+        task = self._kept(self._attempt_holding(context, make, dry_run=dry_run, loads=loads))
         try:
             return await asyncio.shield(task)
         except Superseded as error:
             raise Busy("Other daemons changed the same all the time; send the request again in a second.") from error
 
     async def _attempt_holding(
-        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
+        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool, loads: bool
     ) -> T:
         async with self._planning:
             await self.flush()
             async with self._queue.holding():
                 if self._others is not None:
                     await self._others.settle()
-                plan = self._begin(Plan(self._state, context, exclusive=True))
+                plan = self._begin(Plan(self._state, context, exclusive=True), loads=loads)
                 try:
                     result = await make(plan)
                     if not dry_run:
@@ -269,7 +306,14 @@ class Commits:
             # Marks the exception as retrieved: the caller may be gone.
             task.exception()
 
-    def _begin(self, plan: Plan) -> Plan:
+    def _begin(self, plan: Plan, *, loads: bool) -> Plan:
+        """Note what a plan is made on.
+
+        Raises:
+            Superseded: Others put files in force that memory does not compose from yet.
+        """
+        if self._others is not None and not (loads or self._others.composes):
+            raise Superseded(_SUPERSEDED)
         plan.followed = self._followed
         if self._others is not None:
             self._begun[id(plan)] = list(self._others.untold)

@@ -1,7 +1,7 @@
 """Periodic checks: whether the store can be read, and drift of its rows, of instances of services, of files."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -9,6 +9,7 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import Unavailable
+from aliciacfg.model.records import Replica
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
 from aliciacfg.monitoring.instances import Instances
@@ -41,6 +42,7 @@ class DriftChecks:
         drift: Drift,
         instances: Instances,
         dropped: Sequence[str],
+        rows: Callable[[], Sequence[Replica]] | None,
     ) -> None:
         """Check the given parts.
 
@@ -53,7 +55,9 @@ class DriftChecks:
             drift: Gets the findings.
             instances: The running instances of services.
             dropped: The rows that the start did not use; they stay findings after they were written again.
+            rows: Returns the daemons of the home that live; None where this one serves it alone.
         """
+        self._rows = rows
         self._files = files
         self._reloads = reloads
         self._store = store
@@ -170,6 +174,9 @@ class DriftChecks:
                 "file", {"": Finding("The files on disk are not valid; the last stored configurations stay in force.")}
             )
             return
+        if self._rows is not None:
+            self._compare_replicas(self._rows())
+            return
         changed = [path for path in seen.keys() | in_force.keys() if seen.get(path) != in_force.get(path)]
         names = [*self._reloads.refused_schemas, *(label(path) for path in sorted(changed))]
         self._drift.replace(
@@ -179,6 +186,24 @@ class DriftChecks:
                 for name in names[:_MAX_FINDINGS]
             },
         )
+
+    def _compare_replicas(self, rows: Sequence[Replica]) -> None:
+        """Note what daemons of the home have on their disks beside what serves.
+
+        Args:
+            rows: The daemons that live.
+        """
+        found = {
+            name: Finding(f"{name} was changed, but the version before the change is in force.")
+            for name in self._reloads.refused_schemas
+        }
+        for row in rows:
+            for name in filter(None, row.differing.split("\n")):
+                found[f"{name} on {row.name}"] = Finding(
+                    f"{name} on {row.name} differs from what serves the home. Bring the same files to all machines; or "
+                    f"put those of {row.name} in force, on its machine: aliciacfg --http {row.url or 'URL'} reload"
+                )
+        self._drift.replace("file", dict(list(found.items())[:_MAX_FINDINGS]))
 
 
 def _damaged(damage: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import KEY, Outbox
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.restore import SharedTexts, opened_entry
+from aliciacfg.core.served_files import ServedFiles
 from aliciacfg.core.state import Entry, State
 from aliciacfg.errors import Answered, OperationError, OtherFormat, Unavailable, WentBack
 from aliciacfg.memory import free_slowly
@@ -76,6 +77,8 @@ class Following:
         commits: Commits,
         changes: "OthersChanges",
         *,
+        served: ServedFiles,
+        follow_files: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = boottime,
     ) -> None:
         """Begin with a memory that holds what the store held when it was loaded, just now.
@@ -84,6 +87,8 @@ class Following:
             store: Tells of the changes.
             commits: Puts them in memory.
             changes: Makes plans of them.
+            served: Knows which files serve.
+            follow_files: Puts them in force here; raises Unavailable if it is to be tried again.
             clock: Seconds, monotonic; those in which the machine slept count.
         """
         self._clock = clock
@@ -100,6 +105,54 @@ class Following:
         self._applying: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Task[None]] = set()
         self._keys_again = 0.0
+        self._served = served
+        self._follow_files = follow_files
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def composes(self) -> bool:
+        """Whether memory composes from the files that serve."""
+        return not self._served.stale
+
+    async def load_files(self) -> None:
+        """Return when memory composes from the files that serve.
+
+        Raises:
+            Unavailable: They cannot be loaded, or not in time.
+        """
+        if self._loading is not None:
+            await asyncio.wait({self._loading}, timeout=_CONFIRMED_SECONDS)
+        if not self.composes:
+            raise Unavailable(
+                "Other files serve the home since a moment ago, and this daemon has not loaded them yet; try again, or "
+                "ask another daemon."
+            )
+
+    def _begin_loading(self) -> None:
+        if self._served.pending and self._loading is None:
+            self._loading = asyncio.create_task(self._load(), name="files that serve")
+
+    async def _load(self) -> None:
+        try:
+            while self._served.pending:
+                try:
+                    await self._follow_files()
+                    await self.in_turn(self._recompose)
+                except Unavailable as error:
+                    _log.debug("files_not_followed", reason=error.message)
+                    await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            self._loading = None
+
+    async def _recompose(self) -> None:
+        """Compose what changed while the files were loaded."""
+        await self._changes.recompose()
+
+    async def stop(self) -> None:
+        """End what runs in the background."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
 
     @property
     def untold(self) -> list[StoredState]:
@@ -235,6 +288,7 @@ class Following:
             plan, replaced = await self._changes.planned(item)
             self._commits.apply_others(plan)
             self.followed += 1
+            self._begin_loading()
             await self._changes.announce_rest(item)
             if len(replaced) > _SLICE:
                 freeing = asyncio.create_task(free_slowly(replaced))
@@ -258,6 +312,7 @@ class OthersChanges:
         state: State,
         files: LoadedFiles,
         marks: FileMarks,
+        served: ServedFiles,
         authorizer: Authorizer,
         instances: Instances,
         outbox: Outbox,
@@ -271,6 +326,7 @@ class OthersChanges:
             state: The configurations in memory.
             files: The files in force, from which contents are composed.
             marks: What the store says about the files.
+            served: The files that serve.
             authorizer: Has the tokens.
             instances: Has the reports of services.
             outbox: Has the announcements.
@@ -282,6 +338,7 @@ class OthersChanges:
         self._state = state
         self._files = files
         self._marks = marks
+        self._served = served
         self._authorizer = authorizer
         self._instances = instances
         self._outbox = outbox
@@ -353,6 +410,7 @@ class OthersChanges:
         """Put in memory what is no configuration."""
         self._files.follow(change.schemas, change.meta)
         self._marks.follow(change.meta)
+        self._served.follow(change)
         self._authorizer.apply_tokens(map(self._known_token, change.tokens))
         self._instances.follow(change.applied, change.forgotten)
 
@@ -373,6 +431,17 @@ class OthersChanges:
             plan.entries[config_id] = entry
             if entry.live is None or entry.effective is not None:
                 plan.settled.add(config_id)
+
+    async def recompose(self) -> None:
+        """Compose what the files before did not yield, and these may."""
+        entries: dict[ConfigId, Entry] = {}
+        for number, config_id in enumerate(self._state.all_heads(), start=1):
+            if number % _TEXTS == 0:
+                await asyncio.sleep(0)
+            before = self._state.committed(config_id)
+            if before.live is not None and before.effective is None:
+                entries[config_id] = self._composed(before, before)
+        self._state.refresh(entries)
 
     async def _plan_reopened(self, plan: Plan, replaced: list[object]) -> None:
         """Plan the configurations whose overlays did not open before, and may now."""

@@ -126,7 +126,7 @@ class KeyRotation:
         await self._scrubbing.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.
         with contextlib.suppress(SourceError, OperationError):
-            await self._reloads.reload()
+            await self._reloads.reload(own=False)
 
     async def set_recipient(self, service: str, key: PublicKey | None, context: ChangeContext) -> None:
         """Set or remove the key that a service's secrets are sealed to, and publish its configuration again.

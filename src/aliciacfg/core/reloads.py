@@ -1,7 +1,7 @@
 """Loads environment and schema files, at the start and after every edit, as a whole or not at all."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Literal
@@ -13,18 +13,20 @@ from aliciacfg.core import restore
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.file_changes import FILES, NothingLeft, SchemaRefused, serving_schemas
 from aliciacfg.core.file_marks import FileMarks
-from aliciacfg.core.file_warnings import look_at_files
+from aliciacfg.core.file_warnings import FileWarnings, look_at_files
 from aliciacfg.core.load_planner import LoadPlanner, PlannedLoad, ReloadResult
 from aliciacfg.core.load_reports import LoadReports
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.restore import Restored
 from aliciacfg.core.scrubbing import Scrubbing
+from aliciacfg.core.served_files import OthersLoaded, ServedFiles
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.errors import SourceError, SourceProblem, Unavailable
 from aliciacfg.memory import free_slowly, give_back, making_what_stays
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sources.file_texts import FileTexts
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import VARIABLES, SourceFiles
 
@@ -62,6 +64,7 @@ class Reloads:
         scrubbing: Scrubbing,
         authorizer: Authorizer,
         vanished: VanishedFiles,
+        served: ServedFiles | None,
     ) -> None:
         """Hold the parts.
 
@@ -76,7 +79,9 @@ class Reloads:
             scrubbing: Removes what was in plain text before.
             authorizer: Applies the access rules of the files.
             vanished: Puts off what would end because a file is missing.
+            served: The files that serve, where several daemons compose from the same; None where those on the disk do.
         """
+        self._served = served
         self._source_files = source_files
         self._planner = planner
         self._marks = marks
@@ -144,13 +149,18 @@ class Reloads:
             meta = {}
         try:
             patience: Patience = "endings" if falls_back else "none"
-            await self._load(
-                await self._read_files(),
-                meta=meta,
-                moves_to=requested_environment if moved else None,
-                starting=True,
-                patience=patience,
-            )
+
+            async def load(sources: Sources, beside: str | None = None) -> None:
+                await self._load(
+                    sources,
+                    meta=meta,
+                    moves_to=requested_environment if moved else None,
+                    starting=True,
+                    patience=patience,
+                    beside=beside,
+                )
+
+            await (load(await self._read_files()) if self._served is None else self._start_shared(self._served, load))
         except Unavailable as error:
             self._state.active = self._active_before
             if not degraded or not self._state.count(self._state.active):
@@ -173,6 +183,32 @@ class Reloads:
             self.degraded = None if self.degraded == _UNSTORED else self.degraded
         return True
 
+    async def _start_shared(self, served: ServedFiles, load: Callable[[Sources, str], Awaitable[None]]) -> None:
+        """Load what serves, or the files on the disk if this daemon is alone and they were edited.
+
+        Raises:
+            SourceError: Neither can be used.
+            Unavailable: The store cannot be read or written.
+        """
+        while True:
+            beside = served.digest
+            try:
+                own = await served.to_start_with()
+                if own is not None:
+                    try:
+                        await load(await self._parse(own), beside)
+                    except SourceError as error:
+                        if not served.digest:
+                            raise
+                        self._degrade(error)
+                    else:
+                        return
+                await load(await self._parse(await served.stored_texts()), beside)
+            except OthersLoaded:
+                # Another daemon that starts was faster.
+                continue
+            return
+
     async def _close_access(self) -> None:
         """Refuse what needs a rule, unless it is certain that there are none: the files are not in force."""
         if self._marks.rules != "never" or await asyncio.to_thread(self._source_files.has_access_rules):
@@ -180,7 +216,12 @@ class Reloads:
             self._reports.access_closed()
 
     async def reload(
-        self, *, dry_run: bool = False, migrate: ChangeContext | None = None, patience: Patience = "endings"
+        self,
+        *,
+        dry_run: bool = False,
+        migrate: ChangeContext | None = None,
+        patience: Patience = "endings",
+        own: bool = True,
     ) -> ReloadResult:
         """Read the files again and put them in force, as a whole or not at all.
 
@@ -188,6 +229,8 @@ class Reloads:
             dry_run: Only return what would change.
             migrate: Carry out the migrations that schemas wait for, for this reason.
             patience: What is put off while a file is missing.
+            own: Whether the files on this disk are to serve where several daemons share a home; otherwise those are
+                loaded again that do.
 
         Raises:
             FilesVanished: A file is missing and may come back; everything stays as it was.
@@ -197,31 +240,114 @@ class Reloads:
         """
         async with self._reloading, self._holding_up_little():
             if dry_run:
-                return await self._load(await self._read_files(), dry_run=True, migrate=migrate)
+                return await self._load(await self._read_files(own=own), dry_run=True, migrate=migrate)
+            self._unblocked = False
+            while True:
+                beside = None if own or self._served is None else self._served.digest
+                try:
+                    sources = await self._read_files(own=own)
+                    result = await self._load(sources, migrate=migrate, patience=patience, beside=beside)
+                except OthersLoaded:
+                    continue
+                except SourceError as error:
+                    self._degrade(error)
+                    raise
+                self._accepted()
+                return result
+
+    async def take_over(self, served: ServedFiles) -> ReloadResult:
+        """Put the files in force that the last look found on the disk, and that all daemons of the home have.
+
+        Raises:
+            OthersLoaded: Others put some in force meanwhile.
+            SourceError: As ``reload``.
+            Unavailable: As ``reload``.
+        """
+        async with self._reloading, self._holding_up_little():
             self._unblocked = False
             try:
-                result = await self._load(await self._read_files(), migrate=migrate, patience=patience)
+                result = await self._load(await self._parse(served.own), patience="all", beside=served.digest)
             except SourceError as error:
                 self._degrade(error)
                 raise
-            self.degraded = None
-            self.refused_schemas = []
-            self._reports.accepted()
-            self._vanished.settle()
+            self._accepted()
             return result
+
+    async def follow(self) -> None:
+        """Put the files in force here that another daemon put in force; nothing is written.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        served = self._served
+        if served is None:
+            return
+        async with self._reloading, self._holding_up_little():
+            told, digest = served.told, served.digest
+            try:
+                texts = await served.stored_texts()
+                sources = await self._parse(texts)
+
+                async def make(plan: Plan) -> PlannedLoad:
+                    load = await self._planner.plan(
+                        plan, sources, (), starting=True, history_sealed=True, migrate=None, dry_run=True
+                    )
+                    plan.on_commit.append(lambda: self._loaded(load))
+                    plan.on_commit.append(lambda: served.followed(texts, digest, told))
+                    return load
+
+                load = await self._commits.refresh(FILES, make)
+            except SourceError as error:
+                served.refused(told)
+                self._degrade(error)
+                _log.error("files_refused", problems=[str(problem) for problem in error.problems])
+                return
+            self._accepted()
+            self._note_schemas(load)
+            self._reports.loaded(sources, load.changes, FileWarnings([], []))
+            _log.info("files_followed", count=len(texts.texts))
+
+    async def store_again(self, served: ServedFiles) -> None:
+        """Store what serves once more: it is missing in the database.
+
+        Raises:
+            Unavailable: The store cannot write.
+        """
+
+        async def make(plan: Plan) -> None:
+            served.plan_again(plan)
+
+        await self._commits.change(FILES, make, loads=True)
+
+    def take_back(self) -> None:
+        """Note that the files on the disk are those that serve again, if others were refused."""
+        if self._files.refused:
+            self._files.refuse(())
+        self._accepted()
+
+    def _accepted(self) -> None:
+        """Note that the files on the disk, or those that others put in force, are in force, all of them."""
+        self.degraded = None
+        self.refused_schemas = []
+        self._reports.accepted()
+        self._vanished.settle()
 
     def on_commit(self, plan: Plan) -> None:
         """Note that a configuration changed that made the last load fail."""
         if self._blocking and any(config_id.service in self._blocking for config_id in plan.settled):
             self._unblocked = True
 
-    async def _read_files(self) -> Sources:
-        """Read the files.
+    async def _read_files(self, *, own: bool = True) -> Sources:
+        """Read the files; where several daemons compose from the same, those on the disk or those that serve.
 
         Raises:
             SourceError: Shared files, or files of the active environment, cannot be used. Whatever else is wrong would
                 only follow from that: services and values of these files are missing.
         """
+        if self._served is not None:
+            if own:
+                await self._served.look()
+            return await self._parse(self._served.own if own else await self._served.stored_texts())
         try:
             sources = await asyncio.to_thread(self._source_files.load)
             environment = sources.environments.get(self._state.active)
@@ -234,6 +360,14 @@ class Reloads:
             raise
         return sources
 
+    async def _parse(self, texts: FileTexts) -> Sources:
+        """Parse the texts of files; errors as for ``_read_files``."""
+        sources = await asyncio.to_thread(self._source_files.parse, texts)
+        environment = sources.environments.get(self._state.active)
+        if environment is not None and environment.problems:
+            raise SourceError(environment.problems)
+        return sources
+
     async def _load(
         self,
         sources: Sources,
@@ -244,7 +378,9 @@ class Reloads:
         dry_run: bool = False,
         migrate: ChangeContext | None = None,
         patience: Patience = "none",
+        beside: str | None = None,
     ) -> ReloadResult:
+        serve = await self._to_serve(sources, beside=beside)
         vanished = self._vanished.look(self._files.found, sources.files, dry_run=dry_run)
 
         async def make(plan: Plan) -> tuple[PlannedLoad, ReloadResult, bool]:
@@ -272,6 +408,7 @@ class Reloads:
                 plan.meta.update({**meta, restore.ACTIVE: self._state.active})
             self._marks.plan(plan, load.sources, load.defined)
             plan.on_commit.append(lambda: self._loaded(load))
+            serve(plan)
             seals = bool(plan.resealed or plan.overlays)
             if seals:
                 # Also if it is known only later that the plan is durable.
@@ -279,7 +416,7 @@ class Reloads:
             return load, await self._planner.result(plan, load, dry_run=dry_run), seals
 
         # Exclusive: whatever is planned next builds on these files.
-        load, result, seals = await self._commits.change(FILES, make, dry_run=dry_run, exclusive=True)
+        load, result, seals = await self._commits.change(FILES, make, dry_run=dry_run, exclusive=True, loads=True)
         warnings = await look_at_files(
             sources,
             shadowed=load.changes.shadowed,
@@ -294,6 +431,12 @@ class Reloads:
             if seals:
                 await self._scrubbing.scrub()
         return result
+
+    async def _to_serve(self, sources: Sources, *, beside: str | None) -> Callable[[Plan], None]:
+        """Return what adds to a plan that files serve all daemons; arguments as for ``ServedFiles.to_serve``."""
+        if self._served is None or sources.texts is None:
+            return lambda _: None
+        return await self._served.to_serve(sources.texts, beside=beside)
 
     def _serves(self, service: str) -> bool:
         """Return whether a service was made at run time in any environment."""

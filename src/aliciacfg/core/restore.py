@@ -29,6 +29,8 @@ HISTORY_SEALED = "history_sealed"
 SEALED = "1"
 """The value of ``HISTORY_SEALED``; another one when more counts as secret than before without any change of files."""
 FILES = "source_files"
+SERVED = "served_files"
+"""The name of the texts from which several daemons of a home compose: see ``core.served_files``."""
 
 RulesMark = Literal["never", "since", "unknown"]
 """Whether a home has had access rules: never, at some time, or the store does not say."""
@@ -58,6 +60,7 @@ class Restored:
         history_sealed: Whether the whole history was compared with the schemas in force, so that nothing which they
             mark as secret is in plain text.
         files: The names of the files in force that contain something.
+        served: The files that serve a home of several daemons; None where the store does not say it.
         dropped: The rows that are not what was written, named as in findings of drift.
         incomplete: Whether there may be configurations that ``entries`` lacks, because the database is damaged.
         start_marks: What the last start noted in the store: ``ACTIVE`` and ``REQUESTED``, as far as the store says it.
@@ -74,6 +77,7 @@ class Restored:
     rules: RulesMark
     history_sealed: bool
     files: list[str]
+    served: str | None
     dropped: list[str]
     incomplete: bool
     start_marks: dict[str, str]
@@ -124,6 +128,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         rules=rules_mark(stored.meta),
         history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
         files=list(files),
+        served=stored.meta.get(SERVED),
         dropped=stored.dropped,
         incomplete=stored.incomplete,
         start_marks={name: stored.meta[name] for name in (ACTIVE, REQUESTED) if name in stored.meta},

@@ -128,6 +128,12 @@ def without_variables(text: str) -> str:
     return _VARIABLE.sub(lambda match: "${" if match[0] == "$${" else match["default"] or "", text)
 
 
+def variable_names(text: str) -> set[str]:
+    """Return the names of the variables that a text may ask for: those of its ``${NAME}`` outside of whole comments."""
+    lines = (line for line in text.splitlines() if "${" in line and not line.lstrip().startswith("#"))
+    return {match["name"] for line in lines for match in _VARIABLE.finditer(line) if match["name"]}
+
+
 def load_tagged(text: str, *, file: str) -> YamlDocument:
     """Read a YAML file of another program: as ``load``, but a tagged scalar is a string that begins with the tag.
 

@@ -275,7 +275,10 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
         url: Where it listens for HTTP; empty if it does not.
         started: When it started, in Unix seconds.
         format: The highest format of the database that it can work with.
-        files: The digest of the files that it reads.
+        files: The digest of the files on its disk; empty if they cannot be read.
+        edited: Whether these were changed since what serves came into force.
+        differing: The names of files and variables that differ from what serves, one a line, once that is no edit which
+            still reaches the other machines.
         commit: The number of the last transaction that its memory follows.
         lag: For how many seconds its memory may have lacked what others committed, when it reported.
         problem: Why it is not ready; empty if it is.
@@ -293,6 +296,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     format: int
     files: str
+    edited: bool = False
+    differing: str = ""
     commit: int = 0
     lag: float = 0.0
     problem: str = ""

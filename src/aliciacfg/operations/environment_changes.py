@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from aliciacfg.access.caller import Caller
+from aliciacfg.access.caller import BUS, Caller
 from aliciacfg.api.answers import ActivateAnswer, ReloadAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import ActivateRequest, ReloadRequest
@@ -12,15 +12,17 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.state import State
 from aliciacfg.counted import counted
-from aliciacfg.errors import SourceError, ValidationFailed
+from aliciacfg.errors import InvalidRequest, SourceError, ValidationFailed
 from aliciacfg.model import names
 from aliciacfg.operations.ledger import closed
+from aliciacfg.replicas.presence import Presence
 
 
 class EnvironmentOperations:
     """The operations that change every configuration of an environment."""
 
-    def __init__(self, *, state: State, activation: Activation, reloads: Reloads) -> None:
+    def __init__(self, *, state: State, activation: Activation, reloads: Reloads, presence: Presence) -> None:
+        self._presence = presence
         self._state = state
         self._activation = activation
         self._reloads = reloads
@@ -45,7 +47,20 @@ class EnvironmentOperations:
         return _activated(environment, request, result)
 
     async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
-        """Read the files and put them in force; with ``migrate``, carry out the pending schema migrations."""
+        """Read the files and put them in force; with ``migrate``, carry out the pending schema migrations.
+
+        Where several daemons serve the home, those on the disk of the one that carries this out come into force.
+
+        Raises:
+            InvalidRequest: It came over the bus, which gives it to any of them, and they have different files.
+        """
+        others = self._presence.with_other_files
+        if others and caller.transport == BUS:
+            names = ", ".join(row.name for row in others)
+            raise InvalidRequest(
+                f"The machines of this home have different files ({names}), and whose daemon gets a request over the "
+                "bus is chance; name one: aliciacfg --http URL reload. `aliciacfg replicas` lists their URLs."
+            )
         context = ChangeContext(caller.author, "migration", operation="reload", where=caller.where)
         try:
             result = await self._reloads.reload(dry_run=request.dry_run, migrate=context if request.migrate else None)

@@ -85,7 +85,7 @@ class Health:
         """
         rows, rise = self._presence.replicas(), self._presence.format_rise
         leader = next((row for row in rows if row.leads), None)
-        files = self._presence.files() if leader is None else leader.files
+        files = "" if self._presence.files is None else self._presence.files.digest
         return Answer.of(
             ReplicasAnswer(
                 leader=None if leader is None else leader.name,
@@ -199,7 +199,7 @@ def _item(row: Replica, *, state: Literal["ready", "not_ready", "gone"], files: 
     Args:
         row: Its last report.
         state: How it is.
-        files: The digest of the leader's files.
+        files: The digest of the files that serve.
     """
     return ReplicaItem(
         replica=row.replica,

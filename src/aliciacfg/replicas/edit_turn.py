@@ -1,56 +1,44 @@
-"""When a daemon loads files that changed: the one that leads at once, another one when the leader has the same."""
-
-import asyncio
-import time
-from collections.abc import Callable
+"""When a daemon takes an edit of the files over for its home: it leads, and all daemons have the same edit."""
 
 from aliciacfg.replicas.presence import Presence
-
-_REACHES_ALL_SECONDS = 10.0
+from aliciacfg.replicas.readiness import NOTHING_SERVES
 
 
 class EditTurn:
-    """Says whether it is this daemon's turn to load files that changed.
+    """Says whether it is this daemon's turn to put the files on its disk in force, for all daemons of the home."""
 
-    Each daemon composes configurations of the files that it has loaded, and goes by their access rules. So all load an
-    edit. But files that only one machine has must not replace those of all others: the leader's count.
-    """
-
-    def __init__(
-        self, presence: Presence, take_digest: Callable[[], str], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Wait for nothing yet.
+    def __init__(self, presence: Presence) -> None:
+        """Ask for a daemon.
 
         Args:
             presence: Which daemon leads, and which files each has.
-            take_digest: Returns the digest of the files on this daemon's disk as they are now.
-            clock: Seconds, monotonic.
         """
         self._presence = presence
-        self._take_digest = take_digest
-        self._clock = clock
-        self._since: float | None = None
 
-    @property
-    def soon(self) -> bool:
-        """Whether the turn has not come yet because an edit takes its time to reach all machines."""
-        return self._since is not None and self._clock() - self._since < _REACHES_ALL_SECONDS
+    def comes(self, own: str, served: str, *, edited: bool) -> bool:
+        """Return whether it is.
 
-    async def comes(self) -> bool:
-        """Return whether this daemon may load its files now."""
-        if await self._comes():
-            self._since = None
-            return True
-        if self._since is None:
-            self._since = self._clock()
-        return False
+        Files that are merely others than what serves are not enough. Where somebody had the files of one machine put in
+        force, and that machine is lost, the rest would take their older ones over as if they were an edit.
 
-    async def _comes(self) -> bool:
+        Args:
+            own: The digest of the files on the disk; empty if they cannot be read.
+            served: The digest of what serves.
+            edited: Whether they were changed here since that serves.
+        """
         registry = self._presence.registry
-        if registry is None or self._presence.leadership.leading:
-            return True
-        leader = registry.leader
-        if leader is None or leader.files != self._presence.files():
+        if registry is None or not self._presence.leadership.leading or own in ("", served):
             return False
-        # The digest that is reported is up to a second old.
-        return await asyncio.to_thread(self._take_digest) == leader.files
+        live = registry.live
+        if all(row.replica != self._presence.replica for row in live):
+            # Nothing was read yet.
+            return False
+        others = [row for row in live if row.replica != self._presence.replica]
+        return all(row.files == own for row in others) and (edited or any(row.edited for row in others))
+
+    def is_missed(self) -> bool:
+        """Return whether this daemon leads, and another one lacks what serves in the database."""
+        registry = self._presence.registry
+        if registry is None or not self._presence.leadership.leading:
+            return False
+        return any(row.problem == NOTHING_SERVES for row in registry.live if row.replica != self._presence.replica)

@@ -1,13 +1,43 @@
 """What a daemon is among those that serve its home: what it reports of itself, and how it sees the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from aliciacfg.model.records import Replica
 from aliciacfg.replicas.format_rise import FormatRise
 from aliciacfg.replicas.leadership import Leadership
-from aliciacfg.replicas.readiness import LAGGING, MAX_LAG_SECONDS, Readiness
+from aliciacfg.replicas.readiness import LAGGING, MAX_LAG_SECONDS, NOTHING_SERVES, Readiness
 from aliciacfg.replicas.registry import Registry, ReplicaState
 from aliciacfg.storage.store import SharedHome
+
+
+class FilesOfReplica(Protocol):
+    """The files of a daemon among several, beside those that serve the home."""
+
+    @property
+    def own_digest(self) -> str:
+        """The digest of the files on its disk; empty if they cannot be read."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The digest of what serves."""
+        ...
+
+    @property
+    def edited(self) -> bool:
+        """Whether the files on its disk were changed since that serves."""
+        ...
+
+    @property
+    def differing(self) -> Sequence[str]:
+        """The names of files that differ from what serves, once that is no edit on its way."""
+        ...
+
+    @property
+    def composes(self) -> bool:
+        """Whether it composes from any files."""
+        ...
 
 
 class Presence:
@@ -22,7 +52,7 @@ class Presence:
         format_rise: Says when the format of the database rises; None likewise.
         connected: Returns whether it reaches the broker; set once that is known.
         url: Where it listens for HTTP; set once it does.
-        files: Returns the digest of the files on its disk.
+        files: What it has on its disk, and what serves.
     """
 
     def __init__(
@@ -36,7 +66,7 @@ class Presence:
         readiness: Readiness,
         behind_seconds: Callable[[], float] = lambda: 0.0,
         commit: Callable[[], int] = lambda: 0,
-        files: Callable[[], str] = lambda: "",
+        files: FilesOfReplica | None = None,
     ) -> None:
         """Describe a daemon that serves its home alone, until ``share`` is called.
 
@@ -49,7 +79,7 @@ class Presence:
             readiness: Whether it may take requests.
             behind_seconds: Returns for how many seconds its memory may lack what others committed.
             commit: Returns the number of the last transaction that its memory follows.
-            files: Returns the digest of the files on its disk.
+            files: What it has on its disk, and what serves; None if it serves its home alone.
         """
         self.name = name
         self.leadership = leadership
@@ -87,7 +117,9 @@ class Presence:
             url=self.url,
             started=self._started,
             format=0 if self._shared is None else self._shared.format,
-            files=self.files(),
+            files="" if self.files is None else self.files.own_digest,
+            edited=self.files is not None and self.files.edited,
+            differing="" if self.files is None else "\n".join(self.files.differing),
             commit=self._commit(),
             lag=self.behind_seconds(),
             problem=self.problem,
@@ -101,6 +133,8 @@ class Presence:
         if self.behind_seconds() > MAX_LAG_SECONDS:
             # Before the next look of ``LagCheck``.
             return LAGGING
+        if self.files is not None and not self.files.composes:
+            return NOTHING_SERVES
         return self.readiness.problem
 
     @property
@@ -108,6 +142,13 @@ class Presence:
         """All daemons of the home as of the last second, those that are gone included."""
         rows = [] if self.registry is None else self.registry.rows
         return rows or [self.describe()]
+
+    @property
+    def with_other_files(self) -> list[Replica]:
+        """The daemons that live and have other files than those that serve; none if all have the same ones."""
+        live = [] if self.registry is None or self.files is None else self.registry.live
+        digest = "" if self.files is None else self.files.digest
+        return [row for row in live if row.files != digest] if len({row.files for row in live}) > 1 else []
 
     def replicas(self) -> list[Replica]:
         """Return all daemons of the home, as they were reported a second ago.

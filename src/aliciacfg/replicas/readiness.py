@@ -18,6 +18,9 @@ LAGGING = (
 )
 """Why a daemon is not ready whose memory is."""
 
+NOTHING_SERVES = "the files that serve the home are missing in the database"
+"""Why a daemon is not ready that could not compose anything at its start."""
+
 _LOOK_SECONDS = 0.2
 
 

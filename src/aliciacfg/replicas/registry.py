@@ -19,10 +19,10 @@ ReplicaState = Literal["ready", "not_ready", "gone"]
 
 FORGOTTEN_SECONDS = 3600.0
 """How long a daemon that reports no more is still listed."""
+GONE_SECONDS = 5.0
+"""A daemon that did not report for so long is gone: several reports are missing, and a stop of a second is none."""
 
 _REPORT_SECONDS = 1.0
-# A daemon that did not report for so long is gone: several reports are missing, and a stop of a second is none.
-_GONE_SECONDS = 5.0
 # Longer than a lease and its next renewal by another daemon.
 _WITHOUT_LEADER_SECONDS = 6.0
 # Another daemon is preferred as the leader only if this one is worse for so long.
@@ -109,7 +109,7 @@ class Registry:
 
         While the database could not be read, nobody could report; so nobody is gone until all had time to do so again.
         """
-        if row.silent > _GONE_SECONDS and self._lasts(self._readable_since, _GONE_SECONDS):
+        if row.silent > GONE_SECONDS and self._lasts(self._readable_since, GONE_SECONDS):
             return "gone"
         return "not_ready" if row.problem else "ready"
 
@@ -128,7 +128,7 @@ class Registry:
         if leading and not self._lasts(self._unfit_since, _UNFIT_SECONDS):
             return True
         others = (row for row in self.rows if row.replica != self.replica)
-        better = any(row.connected and self.state(row) == "ready" and row.silent <= _GONE_SECONDS for row in others)
+        better = any(row.connected and self.state(row) == "ready" and row.silent <= GONE_SECONDS for row in others)
         return not better and (leading or not own.problem)
 
     async def run(self) -> None:
@@ -179,7 +179,7 @@ class Registry:
         await self._shared.report(self._describe())
         self.rows = await self._shared.replicas(within_seconds=FORGOTTEN_SECONDS)
         now = self._clock()
-        if self._readable_since is None or now - self._read_at > _GONE_SECONDS:
+        if self._readable_since is None or now - self._read_at > GONE_SECONDS:
             # Also if this process was stopped meanwhile: it does not know what the others could do.
             self._readable_since = now
         self._read_at = now
@@ -217,7 +217,7 @@ class Registry:
             self._alerts.raise_(
                 _GONE_ALERT,
                 f"The daemon {name} ({row.url or 'without HTTP'}) of this home has not reported for more than "
-                f"{_GONE_SECONDS:g} s: it ended, hangs, or cannot reach the database. Start it again; if it is not to "
+                f"{GONE_SECONDS:g} s: it ended, hangs, or cannot reach the database. Start it again; if it is not to "
                 "come back, this ends by itself after an hour.",
                 of=name,
             )

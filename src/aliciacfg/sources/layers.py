@@ -20,6 +20,7 @@ from aliciacfg.errors import Finding, Problem, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import MigrationFile
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sources.file_texts import FileTexts
 from aliciacfg.sources.line_numbers import LineNumbers
 
 BASE = "base"
@@ -177,6 +178,7 @@ class Sources:
         stamps: The stamps of the files before they were read, by path.
         files: Every file that was found, by its name relative to the home, and whether it contains anything.
         set_aside: What is wrong with files that are ignored, because their names cannot be typed.
+        texts: The texts that they were parsed from, where several daemons compose from the same; None elsewhere.
         fallback: The schema of a service without a schema file.
     """
 
@@ -187,6 +189,7 @@ class Sources:
     stamps: "Stamps" = field(default_factory=dict[str, "Stamp"])
     files: Mapping[str, bool] = field(default_factory=dict[str, bool])
     set_aside: tuple[SourceProblem, ...] = ()
+    texts: FileTexts | None = None
     fallback: ServiceSchema = field(default_factory=lambda: ServiceSchema(None, title="base"))
 
     def schema(self, service: str) -> ServiceSchema:

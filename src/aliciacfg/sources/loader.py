@@ -43,7 +43,7 @@ from aliciacfg.text_files import printable_name, read_text
 _FILE_KEYS = ("defaults", "services", "protected")
 # A line that is neither blank nor a comment nor the mark of a document.
 _CONTENT = re.compile(r"^(?!\ufeff?(?:---|\.\.\.)?[ \t\r]*(?:#|$))", re.MULTILINE)
-_ENDINGS = frozenset({".yaml", ".yml", ".json"})
+ENDINGS = frozenset({".yaml", ".yml", ".json"})
 _SCHEMAS_DIR = "ALICIACFG_SCHEMAS_DIR"
 _UNTYPED = "its name is not UTF-8 or has characters that cannot be seen, so it is ignored; rename or remove it"
 
@@ -57,9 +57,11 @@ class _Found:
         set_aside: The problems of files that are ignored.
         files: As ``Sources.files``.
         edits: Texts that count in place of the files, by path.
+        only: Every file that there is, whatever the directories hold; None for those of the directories.
     """
 
     edits: Mapping[Path, str] = field(default_factory=dict[Path, str])
+    only: Mapping[Path, str | SourceProblem] | None = None
     problems: list[SourceProblem] = field(default_factory=list[SourceProblem])
     set_aside: list[SourceProblem] = field(default_factory=list[SourceProblem])
     files: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -71,10 +73,28 @@ class _Found:
     def read(self, path: Path, label: str, *, inside: bool = False) -> str:
         """Read a file; arguments and errors as ``read_text``."""
         self.files[label] = True
-        edited = self.edits.get(path)
-        text = read_text(path, label, inside=inside) if edited is None else edited
+        text = self._text(path, label, inside=inside)
         self.files[label] = _CONTENT.search(text) is not None
         return text
+
+    def _text(self, path: Path, label: str, *, inside: bool) -> str:
+        if self.only is None:
+            edited = self.edits.get(path)
+            return read_text(path, label, inside=inside) if edited is None else edited
+        text = self.only[path]
+        if isinstance(text, SourceProblem):
+            raise SourceError([SourceProblem(label, text.line, text.message)])
+        return text
+
+    def listing(self, directory: Path) -> set[Path]:
+        """Return the files of a directory.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if self.only is not None:
+            return {path for path in self.only if path.parent == directory}
+        return {*directory.iterdir(), *(path for path in self.edits if path.parent == directory)}
 
     def read_something(self, path: Path, label: str) -> str:
         """Read a file that must not be empty; it is empty while an editor is writing it."""
@@ -90,6 +110,7 @@ def load(
     schemas_dir: Path,
     variables: Mapping[str, str],
     edits: Mapping[Path, str] | None = None,
+    only: Mapping[Path, str | SourceProblem] | None = None,
 ) -> Sources:
     """Load all files.
 
@@ -101,13 +122,15 @@ def load(
         schemas_dir: The directory of ``<service>.yaml`` or ``<service>.json``, and of migrations.
         variables: The values of ``${NAME}`` in environment files.
         edits: Texts of files of these directories that count as if they were written already, by path.
+        only: The texts of all files of these directories, or why one cannot be read: nothing is read from the disk.
 
     Raises:
         SourceError: A problem concerns every environment: it is in ``base.yaml``, ``access.yaml``, a schema, a
             migration or a directory. Problems in an environment's own files are in its ``problems``.
     """
-    stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
-    found = _Found(edits or {})
+    paths = source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir) if only is None else []
+    stamps = stamp_files(paths)
+    found = _Found(edits or {}, only)
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
     drafts: dict[str, EnvironmentFile] = {}
@@ -155,7 +178,7 @@ def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
     found: list[Path] = []
     for directory in (environments_dir, schemas_dir):
         with contextlib.suppress(OSError):
-            found += [path for path in directory.iterdir() if path.suffix in _ENDINGS]
+            found += [path for path in directory.iterdir() if path.suffix in ENDINGS]
     with contextlib.suppress(OSError):
         directories = list(_migration_directories(schemas_dir))
         for directory in directories:
@@ -214,8 +237,7 @@ def _listing(
     """
     label = label or printable_name(directory.name)
     try:
-        there = {*directory.iterdir(), *(path for path in found.edits if path.parent == directory)}
-        paths = sorted(path for path in there if not path.name.startswith("."))
+        paths = sorted(path for path in found.listing(directory) if not path.name.startswith("."))
     except OSError as error:
         shown = printable_name(str(directory))
         message = f"the directory {shown} cannot be read ({error.strerror}); create it, or set {setting}"
@@ -226,7 +248,7 @@ def _listing(
     for path in paths:
         place = f"{label}/{printable_name(path.name)}"
         if not _has_text_name(path):
-            if any(ending in path.name for ending in _ENDINGS):
+            if any(ending in path.name for ending in ENDINGS):
                 found.set_aside.append(SourceProblem(place, None, _UNTYPED))
         elif path.suffix in suffixes:
             listed.append((path, place))
@@ -347,12 +369,15 @@ def _load_schemas(directory: Path, found: _Found) -> dict[str, ServiceSchema]:
     return loaded
 
 
-def _migration_directories(schemas_dir: Path) -> list[Path]:
-    """Return the directories of migrations, be they readable or not.
+def _migration_directories(schemas_dir: Path, only: Iterable[Path] | None = None) -> list[Path]:
+    """Return the directories of migrations, be they readable or not; of all files where these are known.
 
     Raises:
         OSError: ``schemas_dir`` cannot be read.
     """
+    if only is not None:
+        parents = {path.parent for path in only if path.parent.name == DIRECTORY}
+        return sorted(path for path in parents if path.parent.parent == schemas_dir)
     return sorted(path / DIRECTORY for path in schemas_dir.iterdir() if _may_be_directory(path / DIRECTORY))
 
 
@@ -367,7 +392,7 @@ def _load_migrations(schemas_dir: Path, found: _Found) -> dict[str, tuple[Migrat
     loaded: dict[str, tuple[MigrationFile, ...]] = {}
     # If the directory cannot be read, _load_schemas has reported that.
     with contextlib.suppress(OSError):
-        for directory in _migration_directories(schemas_dir):
+        for directory in _migration_directories(schemas_dir, found.only):
             service = directory.parent
             label = f"{printable_name(schemas_dir.name)}/{printable_name(service.name)}/{DIRECTORY}"
             if _has_text_name(service):

@@ -2,23 +2,25 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
 from aliciacfg import dotenv_file
 from aliciacfg.access.rules import FILE
-from aliciacfg.errors import SourceError
+from aliciacfg.documents.yaml_reader import variable_names
+from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import loader
+from aliciacfg.sources.file_texts import ENVIRONMENTS, SCHEMAS, FileTexts
 from aliciacfg.sources.layers import Sources
-from aliciacfg.text_files import printable_name, read_bytes
+from aliciacfg.text_files import printable_name, read_bytes, read_text
 
 # Relative, so that a working directory that was deleted is no error: it holds no file.
 _DOTENV = Path(dotenv_file.NAME)
-_COMMON_BYTES = 16
+_RULES = f"{ENVIRONMENTS}/{Path(FILE).name}"
 VARIABLES = dotenv_file.NAME
 """The name of the file of variables, in problems and in ``Sources.files``."""
 
@@ -62,20 +64,75 @@ class SourceFiles:
             found.update(b"%d %s" % (len(content), os.fsencode(path)) + content)
         return found.digest()
 
-    def common_digest(self) -> str:
-        """Return a digest of environments and schemas, the same wherever they lie; ``.env`` belongs to one machine.
+    def read_texts(self) -> FileTexts:
+        """Read the text of each environment and schema file, and the variables that environments name.
 
-        Files that cannot be read count as empty.
+        A file whose name cannot be typed is left out, as a load ignores it.
+
+        Raises:
+            SourceError: A directory or ``.env`` cannot be read.
         """
-        found = blake2b(digest_size=_COMMON_BYTES)
-        for place, directory in (("environments", self._environments), ("schemas", self._schemas)):
-            for path in sorted(path for path in self.paths() if path.is_relative_to(directory)):
-                content = b""
-                with contextlib.suppress(OSError, SourceError):
-                    content = read_bytes(path, str(path))
-                name = os.fsencode(path.relative_to(directory))
-                found.update(b"%s %d %d %s" % (place.encode(), len(name), len(content), name) + content)
-        return found.hexdigest()
+        known = variables(_DOTENV.parent)
+        texts: dict[str, str] = {}
+        unreadable: dict[str, tuple[int | None, str]] = {}
+        for name, path in self._named_paths():
+            # Of environment files links may lead anywhere, as in a load.
+            inside = not name.startswith(f"{ENVIRONMENTS}/")
+            try:
+                texts[name] = read_text(path, name, inside=inside)
+            except SourceError as error:
+                problem = error.problems[0]
+                unreadable[name] = problem.line, problem.message
+        wanted = {
+            variable
+            for name, text in texts.items()
+            if name.startswith(f"{ENVIRONMENTS}/") and name != _RULES
+            for variable in variable_names(text)
+        }
+        return FileTexts(texts, unreadable, {name: _text(known.get(name)) for name in wanted})
+
+    def parse(self, texts: FileTexts) -> Sources:
+        """Parse texts as if they were the files of this machine.
+
+        Raises:
+            SourceError: They cannot be used; lists the problems.
+        """
+        only: dict[Path, str | SourceProblem] = {self._path(name): text for name, text in texts.texts.items()}
+        only |= {
+            self._path(name): SourceProblem(name, line, message) for name, (line, message) in texts.unreadable.items()
+        }
+        sources = loader.load(
+            environments_dir=self._environments,
+            schemas_dir=self._schemas,
+            variables={name: value for name, value in texts.variables.items() if value is not None},
+            only=only,
+        )
+        return replace(sources, texts=texts)
+
+    def _named_paths(self) -> Iterator[tuple[str, Path]]:
+        """Yield the files with their names in ``FileTexts``.
+
+        Raises:
+            SourceError: A directory cannot be read.
+        """
+        found = self.paths()
+        for place, directory in ((ENVIRONMENTS, self._environments), (SCHEMAS, self._schemas)):
+            try:
+                next(directory.iterdir(), None)
+            except OSError as error:
+                message = f"the directory {printable_name(str(directory))} cannot be read ({error.strerror})"
+                raise SourceError([SourceProblem(f"{place}/", None, message)]) from error
+            for path in found:
+                inside = path.parent == directory or (place == SCHEMAS and _is_migration_of(path, directory))
+                if not inside or path.suffix not in loader.ENDINGS or path.name.startswith("."):
+                    continue
+                name = str(path.relative_to(directory))
+                if printable_name(name) == name:
+                    yield f"{place}/{name}", path
+
+    def _path(self, name: str) -> Path:
+        place, _, rest = name.partition("/")
+        return (self._environments if place == ENVIRONMENTS else self._schemas) / rest
 
     def has_variables(self) -> bool:
         """Return whether ``.env`` has any variable, or cannot be read."""
@@ -87,6 +144,15 @@ class SourceFiles:
     def has_access_rules(self) -> bool:
         """Return whether there is a file of access rules, even if it is not a regular or readable file."""
         return os.path.lexists(self._environments / Path(FILE).name)
+
+
+def _is_migration_of(path: Path, schemas: Path) -> bool:
+    return path.parent.name == DIRECTORY and path.parent.parent.parent == schemas
+
+
+def _text(value: str | None) -> str | None:
+    """Return the value of a variable without bytes that are not UTF-8, which no JSON has."""
+    return None if value is None else os.fsencode(value).decode("utf-8", "backslashreplace")
 
 
 def label(path: str) -> str:

@@ -262,9 +262,7 @@ def _check_ownership(directory: Path) -> None:
     """
     check_directory(directory, _SETTING)
     owner = directory.stat().st_uid
-    own = [
-        directory / name
-        for name in (KEY_FILE, _KEY_ENCRYPTION_FILE, _INSTANCE_FILE, _HOME_FILE, "lock", "witness", "keys-witness")
-    ]
+    names = (KEY_FILE, _KEY_ENCRYPTION_FILE, _INSTANCE_FILE, _HOME_FILE, "lock", "witness", "keys-witness", "files")
+    own = [directory / name for name in names]
     for path in (*own, *directory.glob(_DATABASE_FILES)):
         check_kept_file(path, _SETTING, directory_owner=owner)

@@ -31,12 +31,13 @@ AHEAD_SECONDS = 5
 _RELEASE = f"DELETE FROM {SCHEMA}.lease WHERE replica = $1"
 _REPORTED = (
     "replica", "name", "version", "url", "started", "format", "files", "commit", "lag", "problem", "connected",
+    "edited", "differing",
 )  # fmt: skip
 _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in (*_REPORTED[1:], "behind", "seen"))
 _REPORT = f"""
     INSERT INTO {SCHEMA}.replicas ({", ".join(_REPORTED)}, behind, seen)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint, $9, $10, $11, greatest(h.commit - $8, 0), {_NOW}
-    FROM {SCHEMA}.home AS h, (SELECT {_DURABLE.format("off")}) AS durable WHERE {_KNOWN.format("$12", "$13")}
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint, $9, $10, $11, $12, $13, greatest(h.commit - $8, 0), {_NOW}
+    FROM {SCHEMA}.home AS h, (SELECT {_DURABLE.format("off")}) AS durable WHERE {_KNOWN.format("$14", "$15")}
     ON CONFLICT (replica) DO UPDATE SET {_REPLACED} RETURNING replica
 """
 _FORGET_OLD = f"DELETE FROM {SCHEMA}.replicas WHERE seen < {_NOW} - $1"

@@ -189,6 +189,8 @@ CREATE = f"""
         started double precision NOT NULL,
         format integer NOT NULL,
         files text NOT NULL,
+        edited boolean NOT NULL,
+        differing text NOT NULL,
         commit bigint NOT NULL,
         lag double precision NOT NULL,
         problem text NOT NULL,
