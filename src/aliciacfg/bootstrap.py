@@ -92,6 +92,8 @@ _log = structlog.get_logger(__name__)
 
 _SESSION_BYTES = 8
 _RUN_BYTES = 4
+# A database that nothing was read from for so long stands still.
+_STANDS_STILL_SECONDS = 5.0
 # Of the data directory's instance, in the name of a daemon that was not given one.
 _NAME_DIGITS = 4
 _UNREACHABLE_SECONDS = 1.0
@@ -739,10 +741,18 @@ def _service(
             writes=writes,
         ),
         following=following,
-        ledger=None
-        if ground.store.shared is None
-        else Ledger(ground.store.shared, ground.keyring.derive(b"aliciacfg answers v1")),
+        ledger=None if following is None else _ledger(ground, following),
     )
+
+
+def _ledger(ground: _Parts, following: Following) -> Ledger | None:
+    """Return the answers to writes, which the daemons of a home keep for each other."""
+
+    def stands_still() -> bool:
+        return ground.condition.has("hung") or following.behind_seconds > _STANDS_STILL_SECONDS
+
+    shared = ground.store.shared
+    return None if shared is None else Ledger(shared, ground.keyring.derive(b"aliciacfg answers v1"), stands_still)
 
 
 def _health(ground: _Parts, reloads: Reloads, presence: Presence, instance: str) -> Health:

@@ -16,7 +16,7 @@ from nacl.public import PrivateKey
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core.commits import Commits
-from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Superseded, Unavailable
+from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Superseded, Unavailable, Unconfirmed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.storage.backend import database_in
@@ -178,16 +178,16 @@ async def test_a_change_that_is_superseded_again_and_again_is_made_while_nobody_
     first, second = await replicas.start(), await replicas.start()
     stop = asyncio.Event()
 
-    async def write() -> None:
+    async def write(service: str) -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            await first.ask("patch", "bell", patch={"settings": {"size": number}})
+            await first.ask("patch", service, patch={"settings": {"size": number}})
 
-    writer = asyncio.create_task(write())
+    writers = [asyncio.create_task(write(service)) for service in ("bell", "lamp")]
     answer = await second.ask("activate", "prod")
     stop.set()
-    await writer
+    await asyncio.gather(*writers)
     assert answer["environment"] == "prod"
     await replicas.catch_up()
     assert [core.parts.state.active for core in replicas.cores] == ["prod", "prod"]
@@ -352,6 +352,24 @@ async def test_a_refusal_is_not_confirmed_for_ever(tmp_path: Path, url: str, mon
         await other.close()
         with pytest.raises(NotFound):
             await core.ask("patch", "nobody", patch={})
+
+
+async def test_a_write_is_not_waited_for_without_end(tmp_path: Path, url: str, monkeypatch: Any):
+    """While the database stands still: it is not known then whether it will be made, and it is made once."""
+    async with contextlib.AsyncExitStack() as stack:
+        core = await Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url).start()
+        monkeypatch.setattr("aliciacfg.operations.patience._PATIENCE_SECONDS", 0.2)
+        other = await asyncpg.connect(url)
+        await other.execute("BEGIN; LOCK TABLE aliciacfg.revisions IN ACCESS EXCLUSIVE MODE")
+        following(core)._complete_until -= 10
+        for _ in range(2):
+            with pytest.raises(Unconfirmed, match="has not answered"):
+                await core.ask("patch", "bell", patch={"settings": {"size": 5}}, request_id="1")
+        await other.execute("ROLLBACK")
+        await other.close()
+        monkeypatch.undo()
+        found = await core.ask("patch", "bell", patch={"settings": {"size": 5}}, request_id="1")
+        assert found["revision"] == (await core.ask("get", "bell"))["revision"] == 2
 
 
 async def test_one_that_is_cut_off_says_so_soon(tmp_path: Path, url: str, monkeypatch: Any):

@@ -9,7 +9,8 @@ import pytest
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import PatchRequest, WriteRequest
-from aliciacfg.errors import Answered, Conflict, Unavailable
+from aliciacfg.errors import Answered, Conflict, Unavailable, Unconfirmed
+from aliciacfg.operations import patience
 from aliciacfg.operations.ledger import Ledger, closed, opened
 
 ASKING = Caller("voice_router", "mqtt")
@@ -34,7 +35,8 @@ class Daemon:
     def __init__(self, kept: Kept) -> None:
         self.kept = kept
         self.carried_out = 0
-        self.ledger = Ledger(kept, b"key")  # pyright: ignore[reportArgumentType]
+        self.stands_still = False
+        self.ledger = Ledger(kept, b"key", lambda: self.stands_still)  # pyright: ignore[reportArgumentType]
 
     async def carry_out(self, caller: Caller) -> Answer:
         """Write, and keep the answer in the same transaction; a write whose answer is there already is superseded."""
@@ -73,6 +75,50 @@ async def test_a_repeated_request_is_answered_with_what_was_kept():
     for daemon in (first, first, second):
         assert await daemon.ask(patch()) == ANSWER
     assert (first.carried_out, second.carried_out) == (1, 0)
+
+
+async def test_nobody_waits_for_ever_for_a_database_that_stands_still(monkeypatch: pytest.MonkeyPatch):
+    """The requester is told that it is not known what becomes of the write, which goes on; a repetition joins it."""
+    monkeypatch.setattr(patience, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "_LOOK_SECONDS", 0.01)
+    daemon, goes_on = Daemon(Kept()), asyncio.Event()
+
+    async def carry_out(caller: Caller) -> Answer:
+        await goes_on.wait()
+        return await daemon.carry_out(caller)
+
+    waiting = asyncio.create_task(daemon.ask(patch(), carry_out=carry_out))
+    # Not while it answers, however long the write takes.
+    assert not (await asyncio.wait({waiting}, timeout=0.3))[0]
+    daemon.stands_still = True
+    with pytest.raises(Unconfirmed, match="not known whether this will be written"):
+        await waiting
+    for request_id in ("7", None):
+        with pytest.raises(Unconfirmed):
+            await daemon.ask(patch(request_id=request_id), carry_out=carry_out)
+    again = asyncio.create_task(daemon.ask(patch(), carry_out=carry_out))
+    goes_on.set()
+    assert await again == ANSWER
+    # The other one is that without an id.
+    assert daemon.carried_out == 2
+
+
+async def test_a_write_that_nobody_waits_for_is_cancelled():
+    """As before: a caller over HTTP that is gone."""
+    daemon, ended = Daemon(Kept()), asyncio.Event()
+
+    async def carry_out(_caller: Caller) -> Answer:
+        try:
+            return await asyncio.Event().wait() and ANSWER
+        finally:
+            ended.set()
+
+    asking = asyncio.create_task(daemon.ask(patch(), carry_out=carry_out))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert (asking.cancelled(), ended.is_set()) == (True, True)
 
 
 async def test_a_request_that_was_not_repeated_costs_no_question():
@@ -165,6 +211,6 @@ async def test_a_request_that_comes_again_while_it_is_carried_out_waits():
 
 def test_the_key_of_a_request_shows_nothing_of_it():
     """A digest without a key could be compared with that of each likely secret."""
-    one, two = (Ledger(Kept(), key) for key in (b"one", b"two"))  # pyright: ignore[reportArgumentType]
+    one, two = (Ledger(Kept(), key, bool) for key in (b"one", b"two"))  # pyright: ignore[reportArgumentType]
     keys = [ledger.key("patch", ASKING, "voice_router", patch()) for ledger in (one, one, two)]
     assert keys[0] == keys[1] != keys[2]

@@ -19,6 +19,7 @@ from aliciacfg.api.requests import Request, WriteRequest
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.errors import Answered, Busy, OperationError, Unavailable
+from aliciacfg.operations.patience import WritePatience
 from aliciacfg.sealing.keyed_hash import KeyedHash
 from aliciacfg.storage.store import SharedHome
 
@@ -46,15 +47,17 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 class Ledger:
     """Carries out each request once, whichever daemon gets it how often."""
 
-    def __init__(self, shared: SharedHome, key: bytes) -> None:
+    def __init__(self, shared: SharedHome, key: bytes, stands_still: Callable[[], bool]) -> None:
         """Keep nothing yet.
 
         Args:
             shared: Stores the answers, for all daemons.
             key: Makes the digests of requests, which may contain secrets.
+            stands_still: Returns whether the database has not answered for several seconds.
         """
         self._shared = shared
         self._digest = KeyedHash(key).digest
+        self._patience = WritePatience(stands_still)
         # The requests that this daemon carries out at present.
         self._under_way: dict[tuple[str, str], asyncio.Future[None]] = {}
 
@@ -78,9 +81,19 @@ class Ledger:
             carry_out: Carries it out for the caller that it is called with.
 
         Raises:
+            Unconfirmed: The database stands still; the request is carried out when it goes on, or not at all.
             OperationError: As ``carry_out``.
         """
+        if operation not in _OPERATIONS:
+            # Some take long, or have several steps.
+            return await carry_out(caller)
         key = self.key(operation, caller, target, request)
+        return await self._patience.wait(self._in_turn(key, caller, carry_out))
+
+    async def _in_turn(
+        self, key: tuple[str, str] | None, caller: Caller, carry_out: Callable[[Caller], Awaitable[Answer]]
+    ) -> Answer:
+        """Carry a request out when the same one is not under way."""
         if key is None:
             return await carry_out(caller)
         while key in self._under_way:

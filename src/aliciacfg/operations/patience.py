@@ -1,0 +1,64 @@
+"""How long a write is waited for while the database stands still.
+
+A COMMIT that was sent is never given up: it may be carried out whenever the database goes on. But whoever asked for it
+is told after a while that it is not known what becomes of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from aliciacfg.errors import Unconfirmed
+
+T = TypeVar("T")
+
+_PATIENCE_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+
+
+class WritePatience:
+    """Waits for writes as long as the database answers, and some seconds if it does not."""
+
+    def __init__(self, stands_still: Callable[[], bool]) -> None:
+        """Wait for nothing yet.
+
+        Args:
+            stands_still: Returns whether the database has not answered for several seconds.
+        """
+        self._stands_still = stands_still
+        # What nobody waits for any more.
+        self._left: set[asyncio.Task[Any]] = set()
+
+    async def wait(self, write: Coroutine[Any, Any, T]) -> T:
+        """Return what a write returns. If the caller is cancelled, so is the write.
+
+        Raises:
+            Unconfirmed: The database stands still; the write goes on.
+            OperationError: As the write.
+        """
+        task = asyncio.create_task(write)
+        patience = _PATIENCE_SECONDS
+        try:
+            while not (await asyncio.wait({task}, timeout=patience))[0]:
+                if self._stands_still():
+                    self._leave(task)
+                    raise Unconfirmed(
+                        f"The database has not answered for {_PATIENCE_SECONDS:g} seconds, so it is not known whether "
+                        "this will be written. Send the request again with the same request_id, or read it later."
+                    )
+                patience = _LOOK_SECONDS
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        return task.result()
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        self._left.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._left.discard(task)
+        if not task.cancelled():
+            # Marks the exception as retrieved: nobody waits for it.
+            task.exception()
