@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aliciacfg.diagnosis.files import look_at_files
 from aliciacfg.diagnosis.finding import Finding
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_store import FileKeyStore
 from aliciacfg.settings import Settings, resolve
 from builders import environment_file
 from inprocess import Home
@@ -70,3 +73,15 @@ def test_variables_that_others_can_read(home: Home):
         path.chmod(mode)
         assert not look(only="warn")
     assert "planted" not in repr(look())
+
+
+@pytest.mark.parametrize(("url", "said"), [(None, "keys.json is missing"), ("postgresql://127.0.0.1:1/x", "were not")])
+def test_sealed_values_without_keys_are_told(home: Home, tmp_path: Path, url: str | None, said: str):
+    """Of a home on a database server, nothing is said of a key file that it has not."""
+    keyring = KeyFile.create(FileKeyStore(tmp_path / "elsewhere.json"), now=0.0).make_keyring()
+    sealed = keyring.seal("s", service="bell", environment="dev", pointer="/mqtt_config/password")
+    home.write("environments/dev.yaml", environment_file({"bell": {"mqtt_config": {"password": sealed}}}))
+    found = look_at_files(msgspec.structs.replace(settings(), database_url=url), "dev")
+    (warning,) = (item for item in found if item.level == "warn" and "sealed values of" in item.message)
+    assert said in warning.message
+    assert ("keys.json" in warning.message) == (url is None)

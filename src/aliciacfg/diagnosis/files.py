@@ -35,7 +35,7 @@ def look_at_files(settings: Settings, active: str) -> list[Finding]:
         found = check_files(SourceFiles(settings).load, _keyring(settings), limits=settings.document_limits)
     except (AliciacfgError, OSError) as error:
         return [fail("files", f"they cannot be read: {error}", "see `aliciacfg check`")]
-    return [*_by_environment(found, active), *_look_at_variables()]
+    return [*_by_environment(found, active), *_look_at_unopened(found, settings), *_look_at_variables()]
 
 
 def _keyring(settings: Settings) -> Keyring | None:
@@ -61,15 +61,23 @@ def _by_environment(found: FileFindings, active: str) -> Iterator[Finding]:
         )
     for warning in found.warnings[:_MAX_NAMED]:
         yield warn("files", _line(warning), "correct the line, or leave it if it is meant")
-    if found.unopened:
+    if not in_the_way:
+        yield ok("files", f"{counted_are(found.valid, 'configuration')} valid")
+
+
+def _look_at_unopened(found: FileFindings, settings: Settings) -> Iterator[Finding]:
+    values = f"sealed values of {counted(len(found.unopened), 'configuration')}"
+    if found.unopened and settings.database_url is not None:
+        yield warn(
+            "files", f"{values} were not looked at, without the keys in the database", "first put the keys right"
+        )
+    elif found.unopened:
         yield warn(
             "files",
-            f"{KEY_FILE} is missing, with the keys to sealed values of {counted(len(found.unopened), 'configuration')}",
+            f"{KEY_FILE} is missing, with the keys to {values}",
             "restore a backup before the next start (`aliciacfg restore FILE`); without one set the secrets anew "
             "(`aliciacfg secret set`)",
         )
-    if not in_the_way:
-        yield ok("files", f"{counted_are(found.valid, 'configuration')} valid")
 
 
 def _concerns(problem: FileProblem, active: str) -> bool:
