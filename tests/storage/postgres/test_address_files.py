@@ -72,11 +72,16 @@ def test_the_error_says_what_is_wrong_with_the_file(server: Postgres, passfile: 
     assert "secret" not in error()
 
 
-def test_a_file_for_tls_that_is_missing_is_named(tmp_path: Path):
+def test_a_file_for_tls_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The system's error names none."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     url = f"postgresql://mario@127.0.0.1:1/x?sslmode=verify-full&sslrootcert={tmp_path}/ca.pem"
     with pytest.raises(StoreError, match=rf"names is missing: {tmp_path}/ca.pem \(sslrootcert\)"):
         database_in(tmp_path, url).exists()
+    # The driver looks for one in the home directory of the user.
+    with pytest.raises(StoreError, match="sslrootcert=FILE in the address names") as raised:
+        database_in(tmp_path, url.partition("&")[0]).exists()
+    assert "HINT" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

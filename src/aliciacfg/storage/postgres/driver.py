@@ -39,6 +39,13 @@ _NOTICE_CLASS = "01000"
 # A prepared statement exists already, or does not exist: another client of a pooler made it, or lacks it.
 _POOLED = frozenset({"42P05", "26000"})
 _ONE_ROW = "SELECT 1"
+_AUTHORITY = "sslrootcert=FILE in the address names the certificate of the authority that signed the server's"
+# What the driver, or the TLS library, says of a connection that is not made.
+_HINTS = {
+    "rejected SSL": "set ssl = on in the server's postgresql.conf, or take another sslmode in the address",
+    "CERTIFICATE_VERIFY_FAILED": _AUTHORITY,
+    "root certificate file": _AUTHORITY,
+}
 
 
 class ServerError(Exception):
@@ -260,8 +267,8 @@ def _explained(url: str, prepared: address_files.Prepared) -> Generator[None]:
             error.hint = prepared.lacking
         elif missing := address_files.missing_files(url):
             error.hint = f"a file that the address of the database names is missing: {', '.join(missing)}"
-        elif "rejected SSL" in error.message:
-            error.hint = "set ssl = on in the server's postgresql.conf, or take another sslmode in the address"
+        else:
+            error.hint = next((hint for part, hint in _HINTS.items() if part in error.message), "")
         raise
     except ValueError as error:
         # Of a password file that the address does not name, with a line that is cut short.
@@ -282,7 +289,8 @@ def _told(seconds: float | None = None) -> Generator[None]:
         message = str(error.args[0] if error.args else sqlstate)
         raise ServerError(message, sqlstate=sqlstate, lost=lost) from error
     except asyncpg.InterfaceError as error:
-        raise ServerError(str(error), lost="closed" in str(error)) from error
+        # Further lines are hints about the driver's arguments.
+        raise ServerError(str(error).partition("\n")[0], lost="closed" in str(error)) from error
     except asyncpg.InternalClientError as error:
         raise ServerError(str(error), lost=True) from error
     except TimeoutError as error:
