@@ -57,6 +57,11 @@ def move(home: Home, source: Place, target: Place, *, force: bool = False, dry_r
     return migrate(source, target, wanted, told=STEPS.append)
 
 
+async def change(home: Home) -> None:
+    async with home.core() as core:
+        await core.ask("patch", "lamp", patch={"settings": {"level": 9}})
+
+
 def file_of(home: Home) -> Place:
     return Place(home.database.parent)
 
@@ -135,6 +140,9 @@ def test_a_dry_run_copies_nothing(home: Home, url: str, tmp_path: Path):
 def test_a_target_that_holds_a_home_is_refused(home: Home, url: str, tmp_path: Path):
     """It is named; so is what is left of an earlier one, and a directory with the keys of another home."""
     move(home, file_of(home), server_of(home, url))
+    with pytest.raises(ArchiveError, match=r"^postgresql://.*/home\d+ holds this home already, with all that .*start"):
+        move(home, file_of(home), server_of(home, url))
+    asyncio.run(change(home))
     with pytest.raises(ArchiveError, match=r"^postgresql://.*/home\d+ holds a home already, with 2 configurations"):
         move(home, file_of(home), server_of(home, url))
     with pytest.raises(ArchiveError, match=r"data/aliciacfg.db holds a home already.*move aliciacfg.db.* out of"):

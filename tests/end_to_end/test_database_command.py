@@ -50,7 +50,7 @@ def test_it_says_what_is_copied_and_what_to_do_next(home: Home, postgres: Postgr
     assert "next: every daemon needs ALICIACFG_DATABASE_URL, the same (postgresql://aliciacfg@/home" in tried.stdout
     assert "every other machine needs data/key-encryption.key, copied with mode 0600" in tried.stdout
     again = migrate(home, "sqlite:", "postgresql:", **url)
-    assert (again.returncode, "holds a home already" in again.stderr) == (1, True)
+    assert (again.returncode, "holds this home already, with all that data" in again.stderr) == (1, True)
     back = migrate(home, "postgresql:", "sqlite:back", **url)
     assert json.loads(back.stdout)["needs_keys"] is False
     assert KeyFile.load(home.directory / "back" / "keys.json").content == KeyFile.load(home.keys).content

@@ -116,7 +116,7 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
         before = _verified(old, chain, force=wanted.force)
         result.confirmed, result.unreadable, result.broken = before.confirmed, before.unreadable, before.broken
         told(f"looking at {new.name}")
-        _check_target(target, new, chain, result)
+        _check_target(target, new, chain, result, old.describe().head)
         if target.url is not None and (shared := shared_keys_of(_at(wanted.settings, target))) is not None:
             shared.check_key()
             result.key_encryption_key = str(shared.file)
@@ -203,8 +203,15 @@ def _verified(database: Database, chain: Chain, *, force: bool) -> Findings:
     return found
 
 
-def _check_target(place: Place, database: Database, chain: Chain, result: Migrated) -> None:
+def _check_target(place: Place, database: Database, chain: Chain, result: Migrated, head: str) -> None:
     """Check that a database can take a home.
+
+    Args:
+        place: Where it is.
+        database: The same.
+        chain: The chain of the home's keys.
+        result: Is told whether keys are needed there.
+        head: The end of the chain in the source; empty if nothing was ever recorded.
 
     Raises:
         ArchiveError: It holds one, or its data directory has the keys of another one.
@@ -222,6 +229,12 @@ def _check_target(place: Place, database: Database, chain: Chain, result: Migrat
                 if place.url is None
                 else "name an empty database; or drop the schema aliciacfg there, if that home is not needed any more"
             )
+            if found.head and found.head == head:
+                # After an answer to COMMIT that did not come, for example.
+                raise ArchiveError(
+                    f"{database.name} holds this home already, with all that {result.source} holds: start its daemons, "
+                    f"or, if this is to be another copy, {remedy}"
+                )
             raise ArchiveError(
                 f"{database.name} holds a home already, with {found.configurations} configurations: {remedy}"
             )

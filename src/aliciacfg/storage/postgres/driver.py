@@ -292,7 +292,8 @@ def _told(seconds: float | None = None) -> Generator[None]:
         # Further lines are hints about the driver's arguments.
         raise ServerError(str(error).partition("\n")[0], lost="closed" in str(error)) from error
     except asyncpg.InternalClientError as error:
-        raise ServerError(str(error), lost=True) from error
+        # It says of its own state that it did not expect the end.
+        raise ServerError(f"the connection ended ({error})", lost=True) from error
     except TimeoutError as error:
         raise late(_CONNECT_SECONDS if seconds is None else seconds) from error
     except OSError as error:
