@@ -38,7 +38,8 @@ def prepare(data: Path, private: Path) -> None:
     _make(private / "password", secrets.token_hex(_PASSWORD_BYTES))
     # Anew each time: the password may have been set by hand.
     password = (private / "password").read_text().strip()
-    replace_file(private / "pgpass", f"{_ACCOUNT}:{password}\n".encode(), mode=0o600)
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    replace_file(private / "pgpass", f"{_ACCOUNT}:{escaped}\n".encode(), mode=0o600)
 
 
 def _make(file: Path, text: str) -> None:

@@ -140,6 +140,9 @@ def test_a_dry_run_copies_nothing(home: Home, url: str, tmp_path: Path):
 def test_a_target_that_holds_a_home_is_refused(home: Home, url: str, tmp_path: Path):
     """It is named; so is what is left of an earlier one, and a directory with the keys of another home."""
     move(home, file_of(home), server_of(home, url))
+    for place in (file_of(home), server_of(home, url)):
+        with pytest.raises(ArchiveError, match="is both"):
+            move(home, place, place)
     with pytest.raises(ArchiveError, match=r"^postgresql://.*/home\d+ holds this home already, with all that .*start"):
         move(home, file_of(home), server_of(home, url))
     asyncio.run(change(home))

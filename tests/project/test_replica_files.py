@@ -11,6 +11,7 @@ import prepare_replicas
 from aliciacfg.api.requests import MAX_WAIT_SECONDS
 from aliciacfg.sealing.key_encryption import KeyEncryptionKey
 from aliciacfg.settings import SETTINGS, resolve
+from aliciacfg.storage.postgres import address_files
 from container_files import compose_file, dockerfile, of, settings_environment
 from repository import ROOT
 
@@ -137,9 +138,11 @@ def test_the_shared_files_are_made_once(tmp_path: Path):
     assert found[0]["pgpass"].endswith(f":{found[0]['password']}")
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in [*data.iterdir(), *private.iterdir()])
     assert KeyEncryptionKey.load(data / "key-encryption.key").key_id
-    (private / "password").write_text("by hand\n")
+    (private / "password").write_text("by: h\\nd\n")
     prepare_replicas.prepare(data, private)
-    assert (private / "pgpass").read_text() == "alicia_database:5432:aliciacfg:aliciacfg:by hand\n"
+    assert (private / "pgpass").read_text() == "alicia_database:5432:aliciacfg:aliciacfg:by\\: h\\\\nd\n"
+    url = f"postgresql://aliciacfg@alicia_database:5432/aliciacfg?passfile={private / 'pgpass'}"
+    assert address_files.prepare(url).password == "by: h\\nd"
 
 
 def test_the_balancer_names_the_daemons(services):

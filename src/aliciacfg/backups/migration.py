@@ -105,6 +105,8 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
     with ExitStack() as stack:
         old, new = source.database, target.database
         told(f"looking at {old.name}")
+        if _are_same(source, target):
+            raise ArchiveError(f"{old.name} is both, the database to copy and the one to fill; name another one")
         if source.url is None and not old.exists():
             raise ArchiveError(f"there is no database in {source.directory}")
         _lock(source, old, stack)
@@ -131,6 +133,11 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
             told("copying the keys")
             _keep_keys(filling, target, wanted, result)
     return result
+
+
+def _are_same(source: Place, target: Place) -> bool:
+    same_directory = source.directory.resolve() == target.directory.resolve()
+    return source.url == target.url and (source.url is not None or same_directory)
 
 
 def _lock(place: Place, database: Database, stack: ExitStack) -> DataDirectory | None:
