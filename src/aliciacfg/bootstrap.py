@@ -610,6 +610,7 @@ def _following(
         served=served,
         follow_files=reloads.follow,
     )
+    ground.key_reloads.when_changed.append(following.load_files_again)
     ground.commits.follow(following)
     ground.queue.follow(following.in_turn)
     ground.store.listen_others(following.deliver)

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from aliciacfg.access.caller import Caller
+from aliciacfg.core.following import Following
 from aliciacfg.errors import KeyFileError, Superseded
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sealing.boxes import DIGEST_KEY_BYTES, Keyring, PrivateKey
 from aliciacfg.sealing.key_encryption import FILE_NAME, KeyEncryptionKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.data_directory import KEY_FILE
@@ -80,10 +82,13 @@ async def machines(tmp_path: Path, postgres: Postgres) -> Machines:
     return Machines(tmp_path, await asyncio.to_thread(postgres.create), postgres)
 
 
+def followed(core: Core) -> Following:
+    assert core.parts.following is not None
+    return core.parts.following
+
+
 async def caught_up(core: Core) -> None:
-    following = core.parts.following
-    assert following is not None
-    await following.catch_up()
+    await followed(core).catch_up()
 
 
 BELL = Caller("bell", "local", proven=True, private=True)
@@ -285,8 +290,7 @@ async def test_daemons_go_on_after_a_rewrap_and_read_keys_again_with_the_new_fil
         assert await password(two) == "after"
         for name in ("one", "two"):
             shutil.copy2(machines.directory / "new.key", machines.data(name) / FILE_NAME)
-        assert two.parts.following is not None
-        follows = asyncio.create_task(two.parts.following.follow_forever())
+        follows = asyncio.create_task(followed(two).follow_forever())
         await asyncio.to_thread(wait_until, lambda: "keys_outdated" not in two.standing)
         follows.cancel()
         await one.ask("keys_rotate")
@@ -318,8 +322,7 @@ async def test_keys_that_somebody_put_back_are_refused(machines: Machines):
         assert (await row(machines))[3] > earlier[3]
         await put_back(machines, earlier)
         current = two.parts.key_rotation.published["key_id"]
-        assert two.parts.following is not None
-        assert not await two.parts.following._changes._reload_keys()
+        assert not await followed(two)._changes._reload_keys()
         assert "are those of an earlier time" in two.parts.alerts.active["keys_outdated"]
         assert two.parts.key_rotation.published["key_id"] == current
     refused = r"those of an earlier time \(generation \d+, after \d+\): .*`aliciacfg keys accept`"
@@ -390,3 +393,21 @@ async def test_keys_of_a_database_that_went_back_as_a_whole_are_taken(
             assert core.parts.key_rotation.published["key_id"] == before
             assert core.parts.state.epoch > 1
     assert (await row(machines))[3] > earlier[3]
+
+
+async def test_secrets_of_files_open_everywhere_when_one_daemon_gets_their_key(machines: Machines):
+    """Also those of the daemons that learn of it, within seconds; and the alert about them ends there, too."""
+    lost = PrivateKey.generate()
+    keyring = Keyring(current=lost.public.key_id, keys=[lost], digest_key=bytes(DIGEST_KEY_BYTES))
+    sealed = keyring.seal("planted", service="bell", environment="dev", pointer="/mqtt_config/password")
+    services = {"bell": {"mqtt_config": {"password": sealed}}, "lamp": {}}
+    machines.home.write("environments/dev.yaml", environment_file(services))
+    async with machines.cores("one", "two") as cores:
+        assert all("undecryptable:dev" in core.standing for core in cores)
+        one, two = cores
+        follows = asyncio.create_task(followed(two).follow_forever())
+        await one.ask("keys_add", private_key=lost.reveal())
+        await asyncio.to_thread(wait_until, lambda: "undecryptable:dev" not in two.standing)
+        follows.cancel()
+        assert [await password(core) for core in cores] == ["planted", "planted"]
+        assert not one.standing

@@ -108,6 +108,7 @@ class Following:
         self._served = served
         self._follow_files = follow_files
         self._loading: asyncio.Task[None] | None = None
+        self._load_again = False
 
     @property
     def composes(self) -> bool:
@@ -128,17 +129,24 @@ class Following:
                 "ask another daemon."
             )
 
+    def load_files_again(self) -> None:
+        """Have memory load once more what serves: with other keys, more of it may open. Plans go on meanwhile."""
+        self._load_again = True
+        self._begin_loading()
+
     def _begin_loading(self) -> None:
-        if self._served.pending and self._loading is None:
+        if (self._served.pending or self._load_again) and self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="files that serve")
 
     async def _load(self) -> None:
         try:
-            while self._served.pending:
+            while self._served.pending or self._load_again:
+                again, self._load_again = self._load_again, False
                 try:
                     await self._follow_files()
                     await self.in_turn(self._recompose)
                 except Unavailable as error:
+                    self._load_again = self._load_again or again
                     _log.debug("files_not_followed", reason=error.message)
                     await asyncio.sleep(_POLL_SECONDS)
         finally:
