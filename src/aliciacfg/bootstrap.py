@@ -612,6 +612,7 @@ def _following(
     )
     ground.key_reloads.when_changed.append(following.load_files_again)
     ground.commits.follow(following)
+    ground.configurations.follow(following)
     ground.queue.follow(following.in_turn)
     ground.store.listen_others(following.deliver)
     return following

@@ -384,6 +384,12 @@ async def test_one_that_is_cut_off_says_so_soon(tmp_path: Path, url: str, monkey
             await core.ask("get", "nobody")
         assert (await core.ask("get", "bell"))["revision"] == 1
         assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
+        # What is only in the database is waited for as long as that answers.
+        monkeypatch.setattr("aliciacfg.core.following._CONFIRMED_SECONDS", 0.05)
+        for operation, fields in (("get", {"revision": 9}), ("history", {})):
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                async with asyncio.timeout(5):
+                    await core.ask(operation, "bell", **fields)
         await other.execute("ROLLBACK")
         await other.close()
         await following(core).catch_up()

@@ -241,6 +241,10 @@ async def test_gets_over_the_bus_go_on_while_all_are_cut_off_from_the_database(
                 assert (found["code"], time.monotonic() - began < 1.5) == ("unavailable", True), number
             for operation in ("list", "explain/voice_router"):
                 assert (await mqtt.ask(f"alicia/config/{operation}")).json["status"] == "success"
+            for operation, fields in (("get", {"revision": 9}), ("history", {})):
+                began = time.monotonic()
+                found = (await mqtt.ask(f"alicia/config/{operation}/voice_router", fields)).json
+                assert (found["code"], time.monotonic() - began < 3) == ("unavailable", True), operation
             if fault == "away":
                 for number in range(4):
                     began = time.monotonic()

@@ -1,5 +1,9 @@
 """The read side: finds environments, configurations and revisions, and says why one is not there."""
 
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from aliciacfg.core.following import Following
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State
@@ -10,6 +14,8 @@ from aliciacfg.model.records import Record, RecordHead
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import OpenedDocument, open_record
 from aliciacfg.storage.store import Store
+
+T = TypeVar("T")
 
 
 class Configurations:
@@ -30,6 +36,11 @@ class Configurations:
         self._store = store
         self._keyring = keyring
         self._max_services = max_services
+        self._following: Following | None = None
+
+    def follow(self, following: Following) -> None:
+        """Share the database with other daemons, over a network."""
+        self._following = following
 
     def config_id(self, service: str, environment: str | None) -> ConfigId:
         """Return the identity that a request means; without an environment, in the active one.
@@ -101,9 +112,9 @@ class Configurations:
             Unavailable: The store cannot be read, or holds something else than was written.
         """
         environment, service = config_id
-        record = await self._store.record(environment, service, number)
+        record = await self._read(self._store.record(environment, service, number))
         if record is None:
-            first = await self._store.first_kept(environment, service)
+            first = await self._read(self._store.first_kept(environment, service))
             if first is not None and 0 < number < first:
                 raise NotFound(
                     f"Revision {number} of {service} in {environment} was removed, as ALICIACFG_HISTORY_KEEP and "
@@ -137,7 +148,15 @@ class Configurations:
         if entry.record is None:
             self._check_readable(config_id, entry)
             raise NotFound(f"There never was a configuration of {service} in {environment}.")
-        return await self._store.history(environment, service, before=before, limit=limit)
+        return await self._read(self._store.history(environment, service, before=before, limit=limit))
+
+    async def _read(self, read: Coroutine[Any, Any, T]) -> T:
+        """Return what a read of the store returns.
+
+        Raises:
+            Unavailable: The store cannot be read, or does not answer.
+        """
+        return await (read if self._following is None else self._following.while_it_answers(read))
 
     def _check_readable(self, config_id: ConfigId, entry: Entry) -> None:
         """Raise Unavailable if a configuration without a known revision may exist all the same."""

@@ -7,8 +7,9 @@ in memory: so there is one way into memory, and everybody who waits for a change
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -34,6 +35,8 @@ from aliciacfg.replicas.readiness import MAX_LAG_SECONDS
 from aliciacfg.sealing.boxes import Keyring, key_ids
 from aliciacfg.sealing.sealed_documents import open_document, open_record, sealed_pointers
 from aliciacfg.storage.store import Store
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -245,6 +248,24 @@ class Following:
                 "The database cannot be reached, so it is not known whether another daemon changed this; try again "
                 "later, or ask another daemon."
             )
+
+    async def while_it_answers(self, read: Coroutine[Any, Any, T]) -> T:
+        """Return what a read of the database returns, which takes as long as it takes; give it up if nothing is read.
+
+        Raises:
+            Unavailable: Nothing was read from the database for some seconds.
+        """
+        task = asyncio.create_task(read)
+        # Of a failure that nobody waits for any more, too.
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            patience = _CONFIRMED_SECONDS
+            while not (await asyncio.wait({task}, timeout=patience))[0]:
+                self.check_fresh()
+                patience = _POLL_SECONDS
+        finally:
+            task.cancel()
+        return task.result()
 
     async def follow_forever(self) -> None:
         """Follow the others until cancelled: twice a second, and whenever the store has a hint that there is news.
