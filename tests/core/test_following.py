@@ -269,7 +269,8 @@ async def test_whoever_waits_for_a_change_learns_of_that_of_another_daemon(repli
     await first.ask("patch", "bell", patch={"settings": {"size": 3}})
     assert not waiting.done()
     await replicas.catch_up()
-    await asyncio.wait_for(waiting, 1.0)
+    async with asyncio.timeout(15):
+        await waiting
 
 
 async def test_a_load_of_files_on_one_daemon_reaches_the_other(replicas: Replicas):
