@@ -91,7 +91,11 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long trials unless their marker is selected."""
+    """Deselect the long trials unless their marker is selected; skip what PostgreSQL does not have."""
+    if config.getoption("--database") == "postgresql":
+        for item in items:
+            for marker in item.iter_markers("sqlite"):
+                item.add_marker(pytest.mark.skip(reason=marker.args[0]))
     if "soak" in (config.option.markexpr or ""):
         return
     skipped = [item for item in items if item.get_closest_marker("soak")]

@@ -796,6 +796,21 @@ async def set_standby(postgres: Postgres, name: str) -> None:
         f"ALTER SYSTEM SET synchronous_standby_names = '{name}'",
         "SELECT pg_reload_conf()",
     )
+    if name:
+        await until_commits_wait(postgres)
+
+
+async def until_commits_wait(postgres: Postgres) -> None:
+    """Commit until one waits for a standby: the server reads its configuration when it comes to it."""
+    connection = await asyncpg.connect(postgres.url())
+    waiting = 0
+    async with asyncio.timeout(15):
+        while not waiting:
+            commit = asyncio.create_task(connection.execute("SELECT pg_logical_emit_message(true, '', '')"))
+            while not commit.done() and not waiting:
+                waiting = await waiting_commits(postgres, "pg_cancel_backend(pid)")
+            await commit
+    await connection.close()
 
 
 async def waiting_commits(postgres: Postgres, call: str) -> int:
