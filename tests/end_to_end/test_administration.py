@@ -70,7 +70,7 @@ def test_nobody_closes_a_home_by_accident(make_daemon: Callable[..., Daemon]):
     assert "`ALICIACFG_TOKEN=… aliciacfg --http URL …`" in over_mqtt.stderr
     # A health check names nobody, so it gets no answer of its own; the daemon publishes its health.
     health = aliciacfg(daemon, "--broker", f"127.0.0.1:{daemon.broker_port}", "health")
-    assert json.loads(health.stdout)["instance"] == (daemon.data / "instance").read_text().strip()
+    assert json.loads(health.stdout)["instance"] == daemon.name_file.read_text().strip()
     over_http = aliciacfg(daemon, "get", "tts_service", http=True)
     assert "set ALICIACFG_TOKEN to a token" in over_http.stderr
 

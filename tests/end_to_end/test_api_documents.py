@@ -14,6 +14,7 @@ from repository import ROOT
 REMEDY = "run make api-documents"
 
 
+@pytest.mark.sqlite("the examples are those of a single daemon")
 async def test_the_examples_are_what_a_daemon_answers(tmp_path: Path):
     """Recorded again from a real daemon on a real broker, every exchange is the same, volatile members scrubbed."""
     over_http, over_mqtt = await recording.record(tmp_path)

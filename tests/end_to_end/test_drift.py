@@ -3,10 +3,9 @@
 import asyncio
 import json
 import resource
-import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from commands import aliciacfg
 from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import Client, client
-from stored_rows import tamper
 
 UPDATE = "alicia/config/update/"
 ALERT = "alicia/config/alert/drift"
@@ -151,8 +149,7 @@ async def test_a_tampered_row_is_found_at_the_next_start(home: Daemon, broker: B
     for size in (5, 6):
         assert home.http("PATCH", "/config/one", {"settings": {"size": size}}).status == 200
     home.kill()
-    with closing(sqlite3.connect(home.data / "aliciacfg.db")) as database, database:
-        database.execute("UPDATE revisions SET author = 'nobody' WHERE service = 'one' AND revision = 2")
+    home.edit_database("UPDATE revisions SET author = 'nobody' WHERE service = 'one' AND revision = 2")
     async with listening(broker, ALERT) as mqtt:
         await asyncio.to_thread(home.start)
         told = (await mqtt.until(ALERT)).json
@@ -168,6 +165,7 @@ async def test_a_tampered_row_is_found_at_the_next_start(home: Daemon, broker: B
     assert (health["status"], "store:rows" in health["alerts"]) == ("degraded", True)
 
 
+@pytest.mark.sqlite("its disk is full: that of a server is its own")
 async def test_a_hard_life_is_no_tampering(home: Daemon):
     """Kill -9 under writes, a full disk, restarts: every row is confirmed, and nothing drifts."""
     for _ in range(2):
@@ -300,7 +298,7 @@ def test_a_running_daemon_survives_a_row_that_cannot_be_parsed(daemon: Daemon):
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 1}}')
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 2}}')
     daemon.stop()
-    tamper(daemon.data / "aliciacfg.db", "UPDATE revisions SET cause = 'magic' WHERE revision = 2")
+    daemon.edit_database("UPDATE revisions SET cause = 'magic' WHERE revision = 2")
     daemon.start()
     (item,) = wait_until(lambda: daemon.http("GET", "/drift").json["drift"], why="the row is found")
     assert (item["kind"], item["subject"]) == ("row", "dev/voice_router/2")

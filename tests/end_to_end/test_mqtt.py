@@ -191,7 +191,11 @@ async def test_a_malformed_request_is_answered_and_changes_nothing(shared: Daemo
         ("alicia/config/get/" + "x" * 65, "invalid_request"),
         ("alicia/config/get/nobody", "not_found"),
         ("alicia/config/list/me/too", "invalid_request"),
-        ("alicia/config/frobnicate/voice_router", "not_found"),
+        pytest.param(
+            "alicia/config/frobnicate/voice_router",
+            "not_found",
+            marks=pytest.mark.sqlite("shared subscriptions are one for each operation: others are not heard"),
+        ),
     ],
 )
 async def test_a_wrong_topic_is_answered(shared: Daemon, topic: str, code: str):
@@ -210,6 +214,7 @@ async def test_other_programs_messages_under_our_tree_are_left_alone(shared: Dae
         assert await mqtt.silence(0.3) == []
 
 
+@pytest.mark.sqlite("shared subscriptions get no retained messages (MQTT 5, 4.8.2)")
 async def test_a_retained_request_is_not_carried_out_at_every_connect(make_daemon: Callable[..., Daemon]):
     """A set that was retained by mistake before the daemon starts is ignored and logged."""
     daemon = make_daemon()
@@ -221,6 +226,7 @@ async def test_a_retained_request_is_not_carried_out_at_every_connect(make_daemo
         assert daemon.logged("retained_request_ignored")
 
 
+@pytest.mark.sqlite("a member of a shared subscription has a clean session: requesters repeat")
 async def test_requests_published_while_the_daemon_restarts_are_answered_after_it(
     make_daemon: Callable[..., Daemon],
 ):
@@ -306,7 +312,7 @@ async def test_health_is_published_on_request_and_wrapped(daemon: Daemon):
         assert health["status"] == "healthy"
         assert health["configs_managed"] == 22
         assert health["mqtt_connected"] is True
-        assert health["instance"] == daemon.data.joinpath("instance").read_text()
+        assert health["instance"] == daemon.name_file.read_text()
         over_http = daemon.http("GET", "/health").json
         assert over_http.keys() == health.keys()
 

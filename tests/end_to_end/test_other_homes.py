@@ -34,7 +34,7 @@ def homes(make_daemon: Callable[..., Daemon]) -> tuple[Daemon, Daemon]:
 def test_a_change_by_the_daemon_of_another_home_is_refused(homes: tuple[Daemon, Daemon]):
     """With what to do; nothing of the other home changes. Who names the broker means its daemon."""
     first, second = homes
-    instance = first.data.joinpath("instance").read_text()
+    instance = first.name_file.read_text()
     where = f"127.0.0.1:{first.broker_port}"
     change = '{"settings": {"max_sessions": 3}}'
     for arguments in (
@@ -136,8 +136,8 @@ def test_the_home_of_the_daemon_and_a_directory_without_one_are_no_other_home(ho
 def test_a_home_whose_name_cannot_be_read_is_no_reason_to_refuse(homes: tuple[Daemon, Daemon]):
     """The data directory may be that of the daemon's user."""
     _, second = homes
-    (second.data / "instance").unlink()
-    (second.data / "instance").mkdir()
+    second.name_file.unlink()
+    second.name_file.mkdir()
     done = _unnamed(second, "patch", "voice_router", '{"settings": {"max_sessions": 6}}')
     assert (done.returncode, done.stderr) == (0, "")
     findings = _unnamed(second, "doctor")

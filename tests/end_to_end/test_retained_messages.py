@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 from aliciacfg.sealing.boxes import PrivateKey
 from brokers import Broker
 from daemons import Daemon, wait_nothing_pending
@@ -200,6 +202,7 @@ async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon):
                 assert time.monotonic() < end
 
 
+@pytest.mark.sqlite("a copy of the file is put back; a server is restored with `aliciacfg restore`, or its own means")
 async def test_subscribers_follow_a_database_that_was_restored_as_the_documentation_says(
     make_daemon: Callable[..., Daemon], broker: Broker
 ):

@@ -187,6 +187,7 @@ def test_a_sealed_value_that_does_not_open_is_refused(daemon: Daemon, value: str
     assert (answer.status, answer.json["problems"][0]["pointer"]) == (422, "/settings/x")
 
 
+@pytest.mark.sqlite("a lost key-encryption key is refused, as the keys in the database are there: test_shared_keys.py")
 async def test_a_lost_key_degrades_only_what_it_sealed(make_daemon: Callable[..., Daemon]):
     """With a new key file the daemon starts, serves everything, and says which changes it cannot open."""
     daemon = await asyncio.to_thread(make_daemon().start)
@@ -217,7 +218,7 @@ async def test_a_key_file_that_others_can_read_is_refused(make_daemon: Callable[
     """The start fails with the command that repairs it."""
     daemon = await asyncio.to_thread(make_daemon().start)
     await asyncio.to_thread(daemon.stop)
-    (daemon.data / "keys.json").chmod(0o644)
+    daemon.key_file.chmod(0o644)
     daemon.spawn()
     assert await asyncio.to_thread(daemon.wait_exit) == 8
     assert "chmod 600" in daemon.log.read_text()
@@ -226,9 +227,10 @@ async def test_a_key_file_that_others_can_read_is_refused(make_daemon: Callable[
 def test_the_data_directory_is_private(daemon: Daemon):
     """Database and keys are readable by their owner alone."""
     assert daemon.data.stat().st_mode & 0o077 == 0
-    assert (daemon.data / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert daemon.key_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.sqlite("takes the public key from keys.json; the rule knows no database")
 def test_a_sealed_value_cannot_be_opened_by_moving_it_to_an_open_place(daemon: Daemon):
     """A box without a pointer opens where the schema has a secret, and is refused anywhere else."""
     from base64 import b64decode, urlsafe_b64encode

@@ -31,7 +31,7 @@ async def test_a_second_daemon_on_the_same_broker_does_not_start(daemon: Daemon,
     """With its own data directory it detects the running daemon on the bus, and changes nothing."""
     other = make_daemon("other").spawn()
     assert await asyncio.to_thread(other.wait_exit) == 9
-    assert daemon.data.joinpath("instance").read_text() in other.log.read_text()
+    assert daemon.name_file.read_text() in other.log.read_text()
     assert "MQTT_PORT=1884 ALICIACFG_HTTP_PORT=8027 aliciacfg serve --dev" in other.log.read_text()
     assert daemon.http("GET", "/ready").status == 200
     async with client(daemon.broker_port) as mqtt:

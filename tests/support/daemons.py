@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -78,6 +79,16 @@ class Daemon:
     @property
     def data(self) -> Path:
         return self.directory / "data"
+
+    @property
+    def name_file(self) -> Path:
+        """Holds what its health says as ``instance``: which home it serves."""
+        return self.data / ("instance" if DATABASES.server is None else "home")
+
+    @property
+    def key_file(self) -> Path:
+        """Opens all secrets: it holds the keys, or the key that those in the database are wrapped with."""
+        return self.data / ("keys.json" if DATABASES.server is None else "key-encryption.key")
 
     @property
     def environments(self) -> Path:
@@ -205,6 +216,16 @@ class Daemon:
         """Return the first entry of an event; the log may be behind the READY line, which another thread writes."""
         wait_until(lambda: self.logged(event))
         return self.logged(event)[0]
+
+    def edit_database(self, *statements: str) -> None:
+        """Change rows behind its back, in SQL that both backends have."""
+        if DATABASES.server is None:
+            with contextlib.closing(sqlite3.connect(self.data / "aliciacfg.db")) as database, database:
+                for statement in statements:
+                    database.execute(statement)
+        else:
+            url = self.environment()["ALICIACFG_DATABASE_URL"]
+            DATABASES.server.execute("SET search_path = aliciacfg", *statements, "SELECT 1", url=url)
 
     def http(
         self,

@@ -1,6 +1,5 @@
 """A real PostgreSQL server on a socket of its own."""
 
-import asyncio
 import contextlib
 import itertools
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from aliciacfg.storage.threads import run_alone
 from machine import PATH, wait_until
 
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
@@ -171,7 +171,7 @@ class Postgres:
             finally:
                 await connection.close()
 
-        return asyncio.run(work())
+        return run_alone(work)
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End it: at once (SIGQUIT) as by a crash, or with the transactions under way rolled back (SIGINT)."""
