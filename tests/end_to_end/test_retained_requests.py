@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from daemons import Daemon
 from mqtt_clients import client
 
@@ -41,6 +43,22 @@ async def test_a_retained_get_is_not_answered_from_the_cache_either(daemon: Daem
         assert (await mqtt.until("alicia/reply/get/voice_router")).json["code"] == "invalid_request"
 
 
+async def test_a_retained_request_is_not_heard_of_at_a_start(daemon: Daemon):
+    """It is not carried out, and nobody who listens now gets an answer to it."""
+    before = sessions(daemon)
+    assert await asyncio.to_thread(daemon.stop) == 0
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/reply/patch/voice_router/tester", "alicia/reply/get/voice_router/tester")
+        await mqtt.publish(TOPIC, PATCH, retain=True)
+        await asyncio.to_thread(daemon.start)
+        await mqtt.publish("alicia/config/get/voice_router/tester")
+        answer = await mqtt.next()
+        assert answer.topic == "alicia/reply/get/voice_router/tester"
+        assert answer.json["config"]["settings"]["max_sessions"] == before
+        assert await mqtt.silence(0.2) == []
+
+
+@pytest.mark.sqlite("no session holds requests while a daemon that shares them is away: requesters repeat")
 async def test_a_retained_request_from_before_is_neither_carried_out_nor_answered(daemon: Daemon):
     """What the session held, and what the broker delivers again at every connect; other held requests are served."""
     before = sessions(daemon)

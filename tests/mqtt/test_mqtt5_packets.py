@@ -192,12 +192,17 @@ def test_a_connect_without_a_client_id_has_nothing_but_the_version():
 @pytest.mark.parametrize("retain_as_published", [True, False])
 def test_subscriptions_are_at_qos_1(retain_as_published: bool):
     """MQTT 5 §3.8.3.1."""
-    encoded = mqtt5_packets.subscribe(9, ["a/#", "b"], retain_as_published=retain_as_published)
+    encoded = mqtt5_packets.subscribe(9, ["a/#", "b", "$share/g/b"], retain_as_published=retain_as_published)
     read = mqtt5.read(memoryview(encoded))[0]
     assert isinstance(read, mqtt5.SubscribePacket)
-    assert [(found.pattern, int(found.max_qos), found.retain_as_published) for found in read.topic_filters] == [
-        ("a/#", 1, retain_as_published),
-        ("b", 1, retain_as_published),
+    assert {(int(found.max_qos), found.retain_as_published) for found in read.topic_filters} == {
+        (1, retain_as_published)
+    }
+    # Brokers send what is retained, but not to a shared subscription.
+    assert [(found.pattern, int(found.retain_handling)) for found in read.topic_filters] == [
+        ("a/#", 0),
+        ("b", 0),
+        ("$share/g/b", 2),
     ]
     assert read.packet_id == 9
     other = mqtt5.read(memoryview(mqtt5_packets.unsubscribe(10, ["a/#"])))[0]

@@ -217,6 +217,18 @@ class Daemon:
         wait_until(lambda: self.logged(event))
         return self.logged(event)[0]
 
+    def stored_rows(self) -> dict[str, list[dict[str, Any]]]:
+        """All rows of the database, by table."""
+        if DATABASES.server is None:
+            with contextlib.closing(sqlite3.connect(self.data / "aliciacfg.db")) as database:
+                database.row_factory = sqlite3.Row
+                names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                return {name: [dict(row) for row in database.execute(f"SELECT * FROM {name}")] for name in names}
+        server, url = DATABASES.server, self.environment()["ALICIACFG_DATABASE_URL"]
+        tables = server.execute("SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'aliciacfg'", url=url)
+        found = {name: server.execute(f"SELECT * FROM aliciacfg.{name}", url=url) for (name,) in tables}
+        return {name: [dict(row) for row in rows] for name, rows in found.items()}
+
     def edit_database(self, *statements: str) -> None:
         """Change rows behind its back, in SQL that both backends have."""
         if DATABASES.server is None:

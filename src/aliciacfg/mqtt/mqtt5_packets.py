@@ -137,9 +137,20 @@ def connect(
 
 
 def subscribe(identifier: int, filters: Sequence[str], *, retain_as_published: bool) -> bytes:
-    """Encode SUBSCRIBE at QoS 1 (MQTT 5 §3.8)."""
+    """Encode SUBSCRIBE at QoS 1 (MQTT 5 §3.8).
+
+    A shared subscription gets no retained messages (§4.8.2). Mosquitto 2.0 sends them nevertheless, unless the Retain
+    Handling says not to.
+    """
     wanted = [
-        mqtt5.TopicFilter(name, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_as_published=retain_as_published)
+        mqtt5.TopicFilter(
+            name,
+            max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+            retain_as_published=retain_as_published,
+            retain_handling=(
+                mqtt5.RetainHandling.SEND_NEVER if name.startswith("$share/") else mqtt5.RetainHandling.SEND_ALWAYS
+            ),
+        )
         for name in filters
     ]
     return mqtt5.SubscribePacket(identifier, wanted).write()
