@@ -127,9 +127,8 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """A PostgreSQL server for all tests; a test uses ``postgres``, a fixture of a wider scope this."""
     # A daemon, and each command that opens the database, warns of a server that is not durable.
     on_it = request.config.getoption("--database") == "postgresql"
-    durable = {"fsync": "on", "full_page_writes": "on", "max_connections": "400"} if on_it else {}
     with processes_allowed():
-        made = Postgres(**durable)
+        made = Postgres(fsync="on", full_page_writes="on", max_connections="400") if on_it else Postgres()
     try:
         with processes_allowed():
             made.start()
