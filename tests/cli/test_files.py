@@ -101,3 +101,14 @@ def test_a_misspelt_name_is_written_only_by_force(dev: Path, place: str):
     assert (refused.exit_code, "did you mean" in refused.stderr, "--force" in refused.stderr) == (4, True, True)
     assert dev.read_text() == before
     assert run("file", "set", str(dev), place, "5", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("url", ["", "postgresql://127.0.0.1:1/home"])
+def test_an_edit_in_a_home_of_several_machines_says_that_it_is_on_this_one(
+    dev: Path, monkeypatch: pytest.MonkeyPatch, url: str
+):
+    """Each of them has files of its own."""
+    monkeypatch.setenv("ALICIACFG_DATABASE_URL", url)
+    done = run("file", "set", str(dev), "/services/thermostat/settings/room", "attic")
+    assert done.exit_code == 0, done.stderr
+    assert (f"copy {dev} to the other machines" in done.stderr) == bool(url)

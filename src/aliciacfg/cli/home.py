@@ -232,6 +232,7 @@ def load_edit(path: Path, *, force: bool) -> None:
     settings = options.daemon_settings({}).settings
     if path.resolve().parent != Path(settings.environments_dir).resolve():
         return
+    _tell_of_other_machines(settings, [path])
     answer = ask_daemon(settings, "reload", None, {})
     if answer is not None and answer.get("status") == "error":
         notices.print_note(f"{path} is written, but the running daemon does not take it")
@@ -270,7 +271,15 @@ def _write(settings: "Settings", edits: "FileEdits") -> "dict[str, Any] | None":
         edits.write()
     except OSError as error:
         fail(unwritable(_file_of(error, edits, settings), error), EXIT_FAILED)
+    _tell_of_other_machines(settings, edits.texts)
     return ask_daemon(settings, "reload", None, {})
+
+
+def _tell_of_other_machines(settings: "Settings", files: "Iterable[Path]") -> None:
+    """Say that an edit is on this machine only, if daemons on others may have the same home."""
+    if settings.database_url is not None:
+        names = ", ".join(sorted(map(str, files)))
+        notices.print_note(f"copy {names} to the other machines of the home, unless they share the files")
 
 
 def _file_of(error: OSError, edits: "FileEdits", settings: "Settings") -> Path:
