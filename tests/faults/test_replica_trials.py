@@ -145,6 +145,27 @@ async def test_the_database_crashes(trial: ReplicaTrial, server: Postgres):
     await trial.check("the database crashes and is away for 5 s")
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+async def test_daemons_are_cut_off_from_the_database(trial: ReplicaTrial, several: bool):
+    """One of three, or two of them and then the third one, too, for five seconds."""
+    dice = random.Random(several)
+    async with cutting(trial) as ways:
+        async with trial.load():
+            for _ in range(3):
+                chosen = dice.sample(ways, 3 if several else 1)
+                for way in chosen:
+                    await way.shut()
+                    await trial.keep_on(1)
+                await trial.keep_on(4)
+                for way in chosen:
+                    way.reopen()
+                    await trial.keep_on(0.5)
+                await asyncio.to_thread(trial.recover)
+        which = "all daemons, one after the other," if several else "one of three daemons"
+        await trial.check(f"{which} cannot reach the database for 5 s")
+
+
 @pytest.fixture
 def standby(trial: ReplicaTrial, server: Postgres) -> Iterator[Postgres]:
     """A standby of the server; the daemons know both."""
