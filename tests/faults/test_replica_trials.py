@@ -60,6 +60,23 @@ async def test_kill_9(trial: ReplicaTrial, rounds: int):
     await trial.check("one of three daemons is killed (`kill -9`), the leader every other time")
 
 
+@pytest.mark.soak
+async def test_kill_9_with_many_services(trial: ReplicaTrial):
+    """Of a thousand: no get waits for longer than three seconds, and none is wrong."""
+    trial.enlarge(services=1000, requesters=6)
+    await asyncio.to_thread(trial.start)
+    dice = random.Random(1000)
+    async with trial.load():
+        for number in range(8):
+            killed = await asyncio.to_thread(trial.leader) if number % 4 == 0 else dice.choice(trial.daemons)
+            killed.kill()
+            await trial.keep_on(dice.uniform(2.0, 6.0))
+            await asyncio.to_thread(killed.start)
+            await trial.keep_on(1.0)
+    await trial.check("one of three daemons is killed, 1,000 services")
+    trial.check_reads()
+
+
 @contextlib.asynccontextmanager
 async def cutting(trial: ReplicaTrial) -> AsyncGenerator[list[CuttingSocket]]:
     """A way to the server for each daemon, and the settings that have them take it."""

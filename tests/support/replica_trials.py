@@ -58,29 +58,33 @@ _KEYS = ("keys.json", "key-encryption.key")
 _UPDATES = "alicia/config/update/"
 _ENVIRONMENT = "dev"
 _SELECT_REVISIONS = """
-    SELECT revision, deleted, config FROM aliciacfg.revisions WHERE environment = $env$dev$env$ AND service = '{}'
-    ORDER BY revision
+    SELECT service, revision, config FROM aliciacfg.revisions WHERE environment = $env$dev$env$ ORDER BY revision
 """
+# A daemon that is ready is behind by at most that.
+_MAX_LAG_SECONDS = 2.0
+_MAX_WAIT_SECONDS = 3.0
 
 
 @dataclass
 class Acknowledged:
-    """A write that was answered: of which writer and service, the number that it wrote, and its revision."""
+    """A write that was answered: of which writer and service, the number that it wrote, its revision, and when."""
 
     writer: str
     service: str
     number: int
     revision: int
+    at: float
 
 
 @dataclass
 class Seen:
-    """What a get answered: revision and numbers of a service."""
+    """What a get answered: revision and numbers of a service; and when it was sent, for the last time."""
 
     service: str
     epoch: int
     revision: int
     numbers: dict[str, float]
+    asked: float
 
 
 @dataclass
@@ -94,7 +98,12 @@ class Findings:
 
 @dataclass
 class ReplicaTrial:
-    """Three daemons of a home on a database and a broker of its own."""
+    """Three daemons of a home on a database and a broker of its own.
+
+    Attributes:
+        services: What is written and read: each writer has one of them, or each of many in turn.
+        requesters: How many more read over each transport.
+    """
 
     make_daemon: Callable[..., Daemon]
     broker: Broker
@@ -102,6 +111,8 @@ class ReplicaTrial:
     url: str
     # Where the daemons connect to the broker, if not at its own port.
     daemons_port: int = 0
+    services: list[str] = field(default_factory=lambda: list(SERVICES))
+    requesters: int = 0
     daemons: list[Daemon] = field(default_factory=list[Daemon])
     acknowledged: list[Acknowledged] = field(default_factory=list[Acknowledged])
     seen: list[Seen] = field(default_factory=list[Seen])
@@ -118,6 +129,11 @@ class ReplicaTrial:
     _dice: random.Random = field(default_factory=lambda: random.Random(7))
     _turn: Iterator[int] = field(default_factory=itertools.count)
 
+    def enlarge(self, services: int, requesters: int) -> None:
+        """Have so many services, and more who read; before the start."""
+        self.services += [f"svc_{number:04}" for number in range(services - len(self.services))]
+        self.requesters = requesters
+
     def start(self, environ: dict[str, dict[str, str]] | None = None) -> "ReplicaTrial":
         """Start the daemons; ``environ`` has further settings of each, by its name."""
         for name in NAMES:
@@ -125,6 +141,11 @@ class ReplicaTrial:
             port = self.daemons_port or self.broker.port
             daemon = self.make_daemon(name, environ=own, broker_port=port, asyncio_debug=False)
             daemon.keep_services(*SERVICES)
+            with (daemon.environments / "base.yaml").open("a") as base:
+                for number, service in enumerate(self.services[len(SERVICES) :]):
+                    base.write(
+                        f"  {service}: {{api_config: {{port: {10_000 + number}}}, settings: {{room: kitchen}}}}\n"
+                    )
             # Is activated in one of the trials.
             shutil.copy(daemon.environments / "dev.yaml", daemon.environments / "staging.yaml")
             if self.daemons:
@@ -185,6 +206,8 @@ class ReplicaTrial:
                 self._read_mqtt("hub"),
                 self._read_http(http),
                 self._read_http(http),
+                *(self._read_mqtt(f"hub{number}") for number in range(self.requesters)),
+                *(self._read_http(http) for _ in range(self.requesters)),
                 self._watch(),
             ]
             tasks = [asyncio.create_task(work) for work in works]
@@ -242,8 +265,19 @@ class ReplicaTrial:
     def _patch(self, writer: str, number: int) -> dict[str, Any]:
         return {"patch": {"limits": {writer: number}}, "request_id": f"{writer}{number}", "environment": _ENVIRONMENT}
 
+    def _written(self, service: str) -> str:
+        """What a writer of a service writes next: of many services whichever."""
+        return service if len(self.services) == len(SERVICES) else self._dice.choice(self.services)
+
+    def _asked(self) -> str:
+        """What is read next: every other time what was written lately."""
+        turn = next(self._turn)
+        if self.requesters and turn % 2 and self.acknowledged:
+            return self._dice.choice(self.acknowledged[-20:]).service
+        return self.services[turn % len(self.services)]
+
     async def _write(
-        self, writer: str, service: str, send: Callable[[int], "asyncio.Future[dict[str, Any] | None]"]
+        self, writer: str, service: str, send: Callable[[str, int], "asyncio.Future[dict[str, Any] | None]"]
     ) -> None:
         """Count up; repeat each request until it is carried out, and some that were long before."""
         own: list[Acknowledged] = []
@@ -251,7 +285,8 @@ class ReplicaTrial:
             again = own and not self.forgiven and self._dice.random() < _REPEATS
             earlier = self._dice.choice(own[-5:]) if again else None
             number = earlier.number if earlier else next(self._numbers)
-            while (answer := await send(number)) is None or answer["status"] != "success":
+            where = earlier.service if earlier else self._written(service)
+            while (answer := await send(where, number)) is None or answer["status"] != "success":
                 self._note_refusal(answer)
                 if self._stopping:
                     return
@@ -260,7 +295,7 @@ class ReplicaTrial:
                 if answer["revision"] != earlier.revision and not self.forgiven:
                     self.unexpected[f"a repetition was answered with another revision ({writer})"] += 1
                 continue
-            own.append(Acknowledged(writer, service, number, answer["revision"]))
+            own.append(Acknowledged(writer, where, number, answer["revision"], time.monotonic()))
             self.acknowledged.append(own[-1])
 
     def _note_refusal(self, answer: dict[str, Any] | None) -> None:
@@ -269,7 +304,7 @@ class ReplicaTrial:
             self.unexpected[f"{answer['code']}: {answer['message'][:160]}"] += 1
 
     async def _write_http(self, writer: str, service: str, sessions: dict[str, aiohttp.ClientSession]) -> None:
-        async def send(number: int) -> dict[str, Any] | None:
+        async def send(service: str, number: int) -> dict[str, Any] | None:
             body = self._patch(writer, number)
             query = {"environment": body["environment"], "request_id": body["request_id"]}
             answer = await self._http(sessions, "PATCH", f"/config/{service}", json=body["patch"], params=query)
@@ -315,7 +350,7 @@ class ReplicaTrial:
     async def _write_mqtt(self, writer: str, service: str) -> None:
         connection: list[tuple[Client, str]] = []
 
-        async def send(number: int) -> dict[str, Any] | None:
+        async def send(service: str, number: int) -> dict[str, Any] | None:
             if not connection:
                 return None
             mqtt, answers = connection[0]
@@ -347,10 +382,11 @@ class ReplicaTrial:
         async def read(mqtt: Client, answers: str) -> None:
             while not self._stopping:
                 state["began"] = state["began"] or time.monotonic()
-                service = SERVICES[next(self._turn) % len(SERVICES)]
+                service = self._asked()
+                asked = time.monotonic()
                 body = {"request_id": os.urandom(4).hex(), "environment": _ENVIRONMENT}
                 answer = await self._ask(mqtt, f"alicia/config/get/{service}/{name}", body, answers)
-                if self._note_read("mqtt", service, answer, state["began"]):
+                if self._note_read("mqtt", service, answer, state["began"], asked):
                     state["began"] = 0.0
                     await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -360,19 +396,21 @@ class ReplicaTrial:
         began = 0.0
         while not self._stopping:
             began = began or time.monotonic()
-            service = SERVICES[next(self._turn) % len(SERVICES)]
+            service, asked = self._asked(), time.monotonic()
             answer = await self._http(sessions, "GET", f"/config/{service}", params={"environment": _ENVIRONMENT})
-            if self._note_read("http", service, answer, began):
+            if self._note_read("http", service, answer, began, asked):
                 began = 0.0
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _note_read(self, transport: str, service: str, answer: dict[str, Any] | None, began: float) -> bool:
+    def _note_read(
+        self, transport: str, service: str, answer: dict[str, Any] | None, began: float, asked: float
+    ) -> bool:
         if answer is None or answer["status"] != "success":
             self._note_refusal(answer)
             return False
         self.waits[transport].append(time.monotonic() - began)
         numbers = {name: value for name, value in answer["config"]["limits"].items() if name in _WRITERS}
-        self.seen.append(Seen(service, answer["epoch"], answer["revision"], numbers))
+        self.seen.append(Seen(service, answer["epoch"], answer["revision"], numbers, asked))
         return True
 
     async def _watch(self) -> None:
@@ -425,7 +463,7 @@ class ReplicaTrial:
 
     def _compare(self) -> Findings:
         found = Findings()
-        stored = {service: self._stored(service) for service in SERVICES}
+        stored = self._stored()
         for item in self.acknowledged:
             numbers = stored[item.service].get(item.revision, {})
             if numbers.get(item.writer) != item.number:
@@ -449,12 +487,24 @@ class ReplicaTrial:
         ]
         return found
 
-    def _stored(self, service: str) -> dict[int, dict[str, float]]:
-        rows = self.execute(_SELECT_REVISIONS.format(service))
-        return {
-            revision: {name: value for name, value in json.loads(config)["limits"].items() if name in _WRITERS}
-            for revision, _deleted, config in rows
-        }
+    def _stored(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Return the numbers of each service, by revision in order."""
+        found: dict[str, dict[int, dict[str, float]]] = {}
+        for service, revision, config in self.execute(_SELECT_REVISIONS):
+            limits = json.loads(config)["limits"]
+            found.setdefault(service, {})[revision] = {name: limits[name] for name in _WRITERS if name in limits}
+        return found
+
+    def check_reads(self) -> None:
+        """Check that no get waited for longer than three seconds, and that none was older than a daemon may answer."""
+        for transport, waits in self.waits.items():
+            assert max(waits) <= _MAX_WAIT_SECONDS, f"a get over {transport} waited {max(waits):.1f} s"
+        written: dict[str, list[Acknowledged]] = {}
+        for item in self.acknowledged:
+            written.setdefault(item.service, []).append(item)
+        for seen in self.seen:
+            known = [item.revision for item in written.get(seen.service, ()) if item.at < seen.asked - _MAX_LAG_SECONDS]
+            assert seen.revision >= max(known, default=0), f"{seen} is behind revision {max(known)}"
 
     def execute(self, query: str) -> list[Any]:
         """The rows of a query of the database, at the server that is asked directly."""
@@ -472,7 +522,9 @@ class ReplicaTrial:
         async with client(self.broker.port) as mqtt:
             retained = {topic: message.json for topic, message in (await mqtt.retained(f"{_UPDATES}#")).items()}
         different: list[str] = []
-        for service, daemon in itertools.product(SERVICES, self.daemons):
+        # Those that nobody wrote are as they were.
+        changed = {*SERVICES, *(item.service for item in self.acknowledged)}
+        for service, daemon in itertools.product(sorted(changed), self.daemons):
             published = retained.get(f"{_UPDATES}{service}", {})
             served = (await asyncio.to_thread(daemon.http, "GET", f"/config/{service}")).json
             name = daemon.directory.name
