@@ -527,6 +527,27 @@ async def test_a_commit_is_hinted_at(one: Follower, other: Follower):
     assert not one.shared.hints().is_set()
 
 
+async def test_what_memory_follows_is_hinted_at_no_more(one: Follower, other: Follower, url: str):
+    """A daemon whose own commit has read what others changed need not look again."""
+    await eventually(lambda: one.shared.hints().is_set())
+    await other.commit(change("other", 1))
+    await one.learned()
+    one.shared.hints().clear()
+    connection = await asyncpg.connect(url)
+    try:
+        # Notifications come in order.
+        await connection.execute(f"SELECT pg_notify('aliciacfg', '{one.store.followed}')")
+        await connection.execute("SELECT pg_notify('aliciacfg', '')")
+        await eventually(lambda: one.shared.hints().is_set())
+        one.shared.hints().clear()
+        await connection.execute(f"SELECT pg_notify('aliciacfg', '{one.store.followed}')")
+        await one.commit(change("one", 1))
+        await eventually(lambda: other.shared.hints().is_set())
+    finally:
+        await connection.close()
+    assert not one.shared.hints().is_set()
+
+
 async def test_retention_and_resealing_are_told_as_little_as_they_are(one: Follower, other: Follower):
     """Removed history concerns nobody's memory; what was sealed anew is told with the same revision."""
     for number in range(1, 5):

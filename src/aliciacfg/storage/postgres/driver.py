@@ -224,11 +224,11 @@ class Link:
         with _told():
             await self._connection.executemany(statement, [tuple(map(_encode, row)) for row in rows])
 
-    async def listen(self, channel: str, heard: Callable[[int], None]) -> None:
-        """Have a function called with the process id of each notifier of a channel."""
+    async def listen(self, channel: str, heard: Callable[[int, str], None]) -> None:
+        """Have a function called with the process id of each notifier of a channel, and what it says."""
 
-        def call(_connection: object, process: int, _channel: str, _payload: object) -> None:
-            heard(process)
+        def call(_connection: object, process: int, _channel: str, payload: str) -> None:
+            heard(process, payload)
 
         with _told():
             await self._connection.add_listener(channel, call)
@@ -312,10 +312,12 @@ def _encode(value: object) -> object:
 
 def _decode(record: Iterable[Any]) -> Values:
     """Return the values of a row; those of a row in a row as a tuple, as the driver does."""
-    return tuple(map(_decode_value, record))
-
-
-def _decode_value(value: Any) -> Any:
-    if isinstance(value, str):
-        return decode_text(value)
-    return _decode(cast("Values", value)) if isinstance(value, tuple) else value
+    # Most values are numbers and bytes: no call for each of them.
+    return tuple(
+        [
+            (decode_text(value) if _MARK in value else value)
+            if isinstance(value, str)
+            else (_decode(cast("Values", value)) if isinstance(value, tuple) else value)
+            for value in record
+        ]
+    )

@@ -5,19 +5,24 @@ import contextlib
 
 from aliciacfg.storage.postgres.connections import Connections
 from aliciacfg.storage.postgres.driver import ServerError
+from aliciacfg.storage.postgres.following import Following
 from aliciacfg.storage.postgres.statements import CHANNEL
 
 _PAUSE_SECONDS = 1.0
 
 
-async def listen_hints(connections: Connections, event: asyncio.Event) -> None:
+async def listen_hints(connections: Connections, following: Following, event: asyncio.Event) -> None:
     """Set an event at each notification of another daemon, as long as there is a server; connect again when it is lost.
+
+    A notification of a transaction that memory follows already sets nothing: a commit of this daemon has read it.
 
     Some poolers do not support LISTEN; then only the daemon's own polling finds what others changed.
     """
 
-    def heard(process: int) -> None:
-        if process != connections.writer_process:
+    def heard(process: int, number: str) -> None:
+        if process == connections.writer_process:
+            return
+        if not number.isdecimal() or int(number) > (following.commit or 0):
             event.set()
 
     while True:

@@ -31,7 +31,7 @@ _REPLACE = f"""
     ON CONFLICT (one) DO UPDATE SET content = excluded.content, home = excluded.home, key_id = excluded.key_id,
         generation = excluded.generation, commit = excluded.commit
 """
-_COUNT = f"UPDATE {SCHEMA}.home SET commit = commit + 1 RETURNING commit, pg_notify('{CHANNEL}', '')"
+_COUNT = f"UPDATE {SCHEMA}.home SET commit = commit + 1 RETURNING commit, pg_notify('{CHANNEL}', commit::text)"
 _COMMIT = "COMMIT"
 
 

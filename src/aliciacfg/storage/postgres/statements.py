@@ -301,7 +301,7 @@ def write(tables: tuple[str, ...]) -> str:
     """Return the one statement that adds rows to tables, or replaces them, and ends the commit.
 
     Its arguments are the number of the commit, the end of the chain, and of each table in turn its columns, each as an
-    array. It tells the other daemons.
+    array. It tells the other daemons the number of the commit.
     """
     parts: list[str] = []
     place = 6
@@ -314,7 +314,7 @@ def write(tables: tuple[str, ...]) -> str:
     beginning = f"WITH {', '.join(parts)} " if parts else ""
     return (
         f"{beginning}UPDATE {SCHEMA}.home SET commit = $1, sequence = $2, mac = $3, standing = $4, sealed = $5"
-        f" RETURNING pg_notify('{CHANNEL}', '')"
+        f" RETURNING pg_notify('{CHANNEL}', commit::text)"
     )
 
 

@@ -109,7 +109,7 @@ class PostgresStore:
                 if await store._opened():
                     break
                 await asyncio.sleep(_UNREACHABLE_SECONDS)
-            store._tasks.start(listen_hints(store._connections, store._shared.hints()), _HINTS)
+            store._tasks.start(listen_hints(store._connections, store._following, store._shared.hints()), _HINTS)
             yield store
         finally:
             await store._close()
