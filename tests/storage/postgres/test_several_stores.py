@@ -465,7 +465,7 @@ async def until_waiting(connection: Any, count: int) -> None:
 async def test_slow_reads_keep_no_daemon_from_leading_and_following(one: Follower, other: Follower, connection: Any):
     """However many wait: the lease, the report of a daemon and what others wrote have connections of their own."""
     await connection.execute("BEGIN; LOCK TABLE aliciacfg.answers")
-    reads = [asyncio.create_task(one.shared.answer("panel", "7")) for _ in range(20)]
+    reads = [asyncio.create_task(one.shared.remove_answers(older_than_seconds=60)) for _ in range(20)]
     async with asyncio.timeout(10):
         await until_waiting(connection, 4)
         await other.commit(change("one", 1))
@@ -476,6 +476,24 @@ async def test_slow_reads_keep_no_daemon_from_leading_and_following(one: Followe
         assert not any(read.done() for read in reads)
         await connection.execute("ROLLBACK")
         assert set(await asyncio.gather(*reads)) == {None}
+
+
+async def test_kept_answers_are_read_together(one: Follower, connection: Any):
+    """Those that are asked for while a read goes on, with one more; who goes away does not matter."""
+    kept = [Answer("panel", str(number), b"%d" % number) for number in range(9)]
+    await one.commit(Write(answers=tuple(kept)))
+    await connection.execute("BEGIN; LOCK TABLE aliciacfg.answers")
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(one.shared.answer("panel", "0"))
+        await until_waiting(connection, 1)
+        reads = [asyncio.create_task(one.shared.answer("panel", str(number))) for number in range(10)]
+        gone = asyncio.create_task(one.shared.answer("panel", "7"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await one.store.history("dev", "one", before=None, limit=1)
+        assert await connection.fetchval(f"SELECT count(*) {_WAITING}") == 1
+        await connection.execute("ROLLBACK")
+        assert await asyncio.gather(first, *reads) == [b"0", *(answer.content for answer in kept), None]
 
 
 async def test_a_read_does_not_wait_for_ever(

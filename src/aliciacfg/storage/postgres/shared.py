@@ -8,6 +8,7 @@ from aliciacfg.model.records import AuditEntry, Replica, Write
 from aliciacfg.storage.postgres import formats
 from aliciacfg.storage.postgres.connections import LEASE, PRESENCE
 from aliciacfg.storage.postgres.driver import Link
+from aliciacfg.storage.postgres.kept_answers import KeptAnswers
 from aliciacfg.storage.postgres.statements import SCHEMA, SELECT_FORMAT
 
 _NOW = "extract(epoch FROM clock_timestamp())::double precision"
@@ -48,7 +49,6 @@ _SELECT = f"""
     FROM {SCHEMA}.replicas AS r WHERE r.seen BETWEEN {_NOW} - $1 AND {_NOW} + {AHEAD_SECONDS}
     ORDER BY r.started, r.replica
 """
-_ANSWER = f"SELECT content FROM {SCHEMA}.answers WHERE requester = $1 AND request_id = $2"
 _REMOVE_ANSWERS = f"DELETE FROM {SCHEMA}.answers WHERE kept < {_NOW} - $1"
 # How long the row of a daemon that ended stays.
 _FORGOTTEN_SECONDS = 86400.0
@@ -84,7 +84,15 @@ class Transact(Protocol):
 class PostgresSharedHome:
     """Implements ``storage.store.SharedHome``, which says what each method promises."""
 
-    def __init__(self, read: Call, change: Call, transact: Transact, home_format: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        read: Call,
+        change: Call,
+        transact: Transact,
+        home_format: Callable[[], int | None],
+        answers: KeptAnswers,
+    ) -> None:
+        self._answers = answers
         self._read = read
         self._change = change
         self._transact = transact
@@ -149,8 +157,7 @@ class PostgresSharedHome:
 
     async def answer(self, requester: str, request_id: str) -> bytes | None:
         """Return the answer that was kept for a request."""
-        rows = await self._read(lambda link: link.rows(_ANSWER, requester, request_id))
-        return rows[0][0] if rows else None
+        return await self._answers.get(requester, request_id)
 
     async def remove_answers(self, *, older_than_seconds: float) -> None:
         """Remove old answers."""

@@ -38,6 +38,7 @@ from aliciacfg.storage.postgres.failures import STANDBY, may_pass, remedy, unrea
 from aliciacfg.storage.postgres.following import MAX_READ_SECONDS, Following, Looks
 from aliciacfg.storage.postgres.hints import listen_hints
 from aliciacfg.storage.postgres.home_lock import HomeLock
+from aliciacfg.storage.postgres.kept_answers import KeptAnswers
 from aliciacfg.storage.postgres.maintenance import key_ids_of, reseal_rows, rewrite_tables
 from aliciacfg.storage.postgres.reached import Reached
 from aliciacfg.storage.postgres.retention import find_outdated, remove_some
@@ -82,6 +83,7 @@ class PostgresStore:
             self._calls.change,
             partial(self._commits.transact, background=True, told=True),
             lambda: self._following.format,
+            KeptAnswers(self._calls, self._tasks),
         )
 
     @classmethod
