@@ -44,20 +44,32 @@ class FakeStore:
         self.made = False
         self.settled = 0
         self.held = 0
+        self.on_hold: Callable[[], None] | None = None
+        self._lock = asyncio.Lock()
+        self._holds = False
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
-        self.held += 1
-        yield
+        async with self._lock:
+            self.held += 1
+            self._holds = True
+            if self.on_hold is not None:
+                self.on_hold()
+            try:
+                yield
+            finally:
+                self._holds = False
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        names = [name for write in writes for name, _ in write.meta]
-        self.attempts.append(names)
-        self.entered.set()
-        await self.gate.wait()
-        if self.failure is not None:
-            raise self.failure
-        self.transactions.append(names)
+        # The one for which the store is held, or one between two holds.
+        async with contextlib.nullcontext() if self._holds else self._lock:
+            names = [name for write in writes for name, _ in write.meta]
+            self.attempts.append(names)
+            self.entered.set()
+            await self.gate.wait()
+            if self.failure is not None:
+                raise self.failure
+            self.transactions.append(names)
 
     async def settle(self) -> bool:
         self.settled += 1
@@ -684,6 +696,74 @@ async def test_a_write_that_waits_is_superseded_by_what_others_change(store: Fak
     with pytest.raises(Superseded):
         await waiting[0]
     assert "bell" not in [name for names in store.transactions for name in names]
+
+
+async def superseded_once(store: FakeStore, queue: WriteQueue) -> None:
+    """Have one write superseded, which is not planned again."""
+    first = await hold(store, queue)
+    waiting = queue.submit(planned("bell", BELL))
+    queue.note_others(changed("bell"))
+    store.gate.set()
+    await first
+    with pytest.raises(Superseded):
+        await waiting
+    await queue.submit(named("behind it"))
+
+
+async def test_who_is_superseded_plans_again_while_the_home_is_locked(store: FakeStore, queue: WriteQueue):
+    """Together with others, and with what came meanwhile: no other daemon can change anything before the commit."""
+    await superseded_once(store, queue)
+    held = store.held
+
+    async def write(name: str) -> None:
+        try:
+            await queue.submit(planned(name, BELL))
+        except Superseded:
+            await queue.submit(planned(f"{name} again", BELL))
+
+    store.on_hold = lambda: queue.note_others(changed("bell"))
+
+    async def note() -> None:
+        await queue.submit(named("audit"))
+
+    await asyncio.gather(write("one"), write("other"), note())
+    assert store.transactions[-1] == ["audit", "one again", "other again"]
+    assert store.held == held + 1
+
+
+async def test_who_is_superseded_and_plans_no_more_delays_nobody_for_long(store: FakeStore, queue: WriteQueue):
+    """Its caller may be gone."""
+    await superseded_once(store, queue)
+    store.on_hold = lambda: queue.note_others(changed("bell"))
+    gone = queue.submit(planned("gone", BELL))
+    await asyncio.wait_for(queue.submit(named("audit")), 5.0)
+    assert isinstance(gone.exception(), Superseded)
+    assert store.transactions[-1] == ["audit"]
+
+
+async def test_a_home_that_cannot_be_locked_fails_what_waits(store: FakeStore, queue: WriteQueue):
+    """As a commit that fails does."""
+    await superseded_once(store, queue)
+
+    def fail() -> None:
+        raise FULL
+
+    store.on_hold = fail
+    with pytest.raises(Unavailable, match="Nothing was changed"):
+        await queue.submit(planned("bell", BELL))
+    assert not queue.healthy
+    store.on_hold = None
+    await queue.submit(planned("again", BELL))
+    assert queue.healthy
+
+
+async def test_a_plan_is_made_in_a_hold_after_others_were_superseded(store: FakeStore, queue: WriteQueue):
+    """The home is locked once, by the one who plans."""
+    await superseded_once(store, queue)
+    held = store.held
+    async with asyncio.timeout(5.0), queue.holding():
+        await queue.submit(planned("bell", BELL))
+    assert (store.transactions[-1], store.held) == (["bell"], held + 1)
 
 
 async def test_while_the_store_is_held_nothing_is_written_before_the_plan(store: FakeStore, queue: WriteQueue):

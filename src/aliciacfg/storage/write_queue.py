@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from aliciacfg.errors import Blocked, Busy, Damaged, Superseded, Unavailable, Unconfirmed
-from aliciacfg.model.records import StoredState, Write
+from aliciacfg.model.records import Basis, StoredState, Write
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.conflicts import PROBE, may_supersede
 from aliciacfg.storage.store import Store
@@ -26,6 +26,12 @@ _SLOW_SECONDS = 2.0
 _HUNG_SECONDS = 10.0
 # An edit that changes 100,000 services is one transaction of 9 s of work; a busy processor takes several times as long.
 _SECONDS_PER_ROW = 0.001
+# For this long after writes were superseded the home is locked before the next ones are taken from the queue.
+_CONTENDED_SECONDS = 1.0
+# The same after others changed anything while writes waited.
+_OTHERS_WRITE_SECONDS = 0.1
+# So long those who were superseded may take to plan again while the home is locked.
+_REPLANNED_SECONDS = 0.2
 _PROBE = Write(meta=((PROBE, ""),))
 _NOTHING = Write()
 _UNKNOWN = "It is not known whether this was written; read it before you send it again."
@@ -82,7 +88,9 @@ class WriteQueue:
     it holds, until it knows; only then memory follows, or does not.
 
     Where several daemons share the database, another one may have changed what writes were planned on. Then all that
-    were planned fail as superseded, and those that build on nothing are committed all the same, in their order.
+    were planned fail as superseded, and those that build on nothing are committed all the same, in their order. For a
+    second after that, and while others write as well, the queue locks the home first: whoever is superseded then plans
+    again at once, and what waits is committed while no other daemon writes.
 
     Attributes:
         healthy: False from a failed commit to the next successful one; a probe is written every second meanwhile.
@@ -124,6 +132,10 @@ class WriteQueue:
         self._in_turn: InTurn | None = None
         # Whether others changed what one of the writes that wait was planned on.
         self._stale = False
+        # Until then, in the event loop's time, others are likely to change what is planned here.
+        self._contended_until = 0.0
+        # Whether a caller of ``holding`` has locked the home.
+        self._held = False
         self._pause: _Pause | None = None
 
     async def __aenter__(self) -> Self:
@@ -185,10 +197,14 @@ class WriteQueue:
 
     def note_others(self, change: StoredState) -> None:
         """Have writes superseded that wait, and were planned on what other daemons changed."""
+        if len(self._queue) > 1:
+            # While the home is locked by others more writes come, which belong into the same transaction.
+            self._contended_until = max(
+                self._contended_until, asyncio.get_running_loop().time() + _OTHERS_WRITE_SECONDS
+            )
         if self._queue and not self._stale:
             # What is submitted later was planned on that change, or its author knows better.
-            bases = [item.write.basis for item in self._queue if item.write.basis is not None]
-            self._stale = may_supersede(bases, change)
+            self._stale = may_supersede(self._bases(), change)
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
@@ -206,8 +222,10 @@ class WriteQueue:
             await pause.begun.wait()
             self.check_open()
             async with self._store.holding():
+                self._held = True
                 yield
         finally:
+            self._held = False
             self._resume()
 
     def _resume(self) -> None:
@@ -276,22 +294,64 @@ class WriteQueue:
             if self._pause is not None:
                 self._pause.begun.set()
                 await self._pause.over.wait()
-            if self._stale:
+            contended = self._stale or asyncio.get_running_loop().time() < self._contended_until
+            if self._queue and contended and not self._held:
+                await self._commit_holding()
+            elif self._stale:
                 # Not before: those of a commit under way stay the heads that others build on.
                 self._supersede(())
-            if self._queue:
-                self._committing = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
-                await self._commit(self._committing)
-                self._committing = []
+            elif self._queue:
+                await self._commit_next()
             else:
                 self._wake.clear()
                 await self._wait_for_work()
+
+    async def _commit_next(self) -> None:
+        """Commit the writes that wait, but no more than belong into one transaction."""
+        self._committing = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
+        await self._commit(self._committing)
+        self._committing = []
+
+    async def _commit_holding(self) -> None:
+        """Lock the home, have those plan again who are superseded, and commit what waits then."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                with self._timed():
+                    await stack.enter_async_context(self._store.holding())
+            except Unavailable as error:
+                self._note(error)
+                self._abort(list(self._queue), error)
+                return
+            if self._in_turn is not None:
+                await self._in_turn(_nothing)
+            if self._stale:
+                await self._replan()
+            if self._queue:
+                await self._commit_next()
+
+    async def _replan(self) -> None:
+        """Drop the writes that wait, and give those who planned them some time to plan them again."""
+        planned = len(self._bases())
+        self._supersede(())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REPLANNED_SECONDS):
+                while len(bases := self._bases()) < planned and not self._closing:
+                    # Behind one that builds on everything, and before a hold, nobody plans.
+                    if self._pause is not None or any(basis.everything for basis in bases):
+                        break
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    def _bases(self) -> list[Basis]:
+        """Return what the writes that wait build on."""
+        return [item.write.basis for item in self._queue if item.write.basis is not None]
 
     def _supersede(self, batch: Sequence[_Waiting]) -> None:
         """Drop the writes of a commit that was refused and those that wait, but for those that build on nothing."""
         waiting = [*batch, *self._queue]
         self._queue = deque(item for item in waiting if not item.was_planned)
         self._stale = False
+        self._contended_until = asyncio.get_running_loop().time() + _CONTENDED_SECONDS
         for listener in self._abort_listeners:
             listener()
         _fail((item for item in waiting if item.was_planned), Superseded(_SUPERSEDED))
@@ -454,6 +514,10 @@ class WriteQueue:
                 "The daemon is stopping, and does not know whether this was written; read it from the next one."
             ),
         )
+
+
+async def _nothing() -> None:
+    """Do nothing: whoever awaits its turn waits for what comes before."""
 
 
 def _fail(items: Iterable[_Waiting], error: Unavailable) -> None:
