@@ -11,22 +11,28 @@ from clients import HttpClient, MqttClient, http_request
 from meter import Meter, UnexpectedAnswerError, clock, percentiles
 
 _PATIENCE_SECONDS = 10.0
+_REPEAT_SECONDS = 1.0
 
 
 async def write_over_mqtt(options: argparse.Namespace, meter: Meter, reply_topic: str) -> dict[str, float]:
-    """Changes over MQTT 5, some of them always under way, each with a ``request_id`` as requesters are told to send."""
+    """Changes over MQTT 5, some of them always under way.
+
+    As requesters are told to, each has a ``request_id``, and is repeated while it is not answered: a daemon that falls
+    behind leaves the shared subscription.
+    """
     services = options.services.split(",")
     name = f"bench-{os.getpid()}"
     numbers = count(1)
-    sent: dict[int, float] = {}
+    sent: dict[int, tuple[float, bytes]] = {}
 
     def send(client: MqttClient, place: int) -> None:
         number = next(numbers) * options.outstanding + place
         service = services[place % len(services)]
         body = {"patch": {"limits": {"requests_per_minute": number}}, "request_id": f"{name}-{number}"}
         topic = f"alicia/config/patch/{service}/{name}"
-        client.output.append(wire.request(topic, reply_topic, number, json.dumps(body).encode()))
-        sent[number] = clock()
+        request = wire.request(topic, reply_topic, number, json.dumps(body).encode())
+        client.output.append(request)
+        sent[number] = clock(), request
 
     def ready(client: MqttClient) -> None:
         meter.start()
@@ -36,7 +42,10 @@ async def write_over_mqtt(options: argparse.Namespace, meter: Meter, reply_topic
 
     def answered(correlation: bytes, payload: bytes) -> None:
         number = int.from_bytes(correlation, "big")
-        meter.answered(clock() - sent.pop(number))
+        began = sent.pop(number, None)
+        if began is None:
+            return
+        meter.answered(clock() - began[0])
         if b'"success"' not in payload:
             meter.failed(payload.decode(errors="replace")[:2000])
         if meter.running:
@@ -47,7 +56,18 @@ async def write_over_mqtt(options: argparse.Namespace, meter: Meter, reply_topic
 
     client = MqttClient(reply_topic, on_ready=ready, on_message=answered, on_lost=meter.failed)
     await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", options.port)
-    return await meter.result()
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(_REPEAT_SECONDS / 2)
+            client.output += [request for began, request in sent.values() if began < clock() - _REPEAT_SECONDS]
+            client.flush()
+
+    repeating = asyncio.create_task(repeat())
+    try:
+        return await meter.result()
+    finally:
+        repeating.cancel()
 
 
 class _Connection:
