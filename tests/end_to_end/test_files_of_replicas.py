@@ -169,6 +169,7 @@ def test_a_daemon_that_is_alone_takes_an_edit_over_as_before(make_replicas: Call
     daemon.start()
     serves([daemon], 26)
     assert "validation_failed" in health(daemon)["alerts"]
+    assert status(daemon, "/configs")[1]["refused_edits"]
     edit(daemon, 26)
     wait_until(lambda: not health(daemon)["alerts"], why="the files are in force again")
     edit(daemon, 27)

@@ -181,10 +181,7 @@ class DriftChecks:
         names = [*self._reloads.refused_schemas, *(label(path) for path in sorted(changed))]
         self._drift.replace(
             "file",
-            {
-                name: Finding(f"{name} was changed, but the version before the change is in force.")
-                for name in names[:_MAX_FINDINGS]
-            },
+            {name: _changed(name) for name in names[:_MAX_FINDINGS]},
         )
 
     def _compare_replicas(self, rows: Sequence[Replica]) -> None:
@@ -193,17 +190,21 @@ class DriftChecks:
         Args:
             rows: The daemons that live.
         """
-        found = {
-            name: Finding(f"{name} was changed, but the version before the change is in force.")
-            for name in self._reloads.refused_schemas
-        }
+        found = {name: _changed(name) for name in self._reloads.refused_schemas}
         for row in rows:
             for name in filter(None, row.differing.split("\n")):
+                if len(rows) == 1:
+                    found[name] = _changed(name)
+                    continue
                 found[f"{name} on {row.name}"] = Finding(
                     f"{name} on {row.name} differs from what serves the home. Bring the same files to all machines; or "
                     f"put those of {row.name} in force, on its machine: aliciacfg --http {row.url or 'URL'} reload"
                 )
         self._drift.replace("file", dict(list(found.items())[:_MAX_FINDINGS]))
+
+
+def _changed(name: str) -> Finding:
+    return Finding(f"{name} was changed, but the version before the change is in force.")
 
 
 def _damaged(damage: Sequence[str]) -> str:

@@ -190,23 +190,25 @@ class Reloads:
             SourceError: Neither can be used.
             Unavailable: The store cannot be read or written.
         """
+        refusal: SourceError | None = None
         while True:
             beside = served.digest
             try:
-                own = await served.to_start_with()
+                own = None if refusal is not None else await served.to_start_with()
                 if own is not None:
-                    try:
-                        await load(await self._parse(own), beside)
-                    except SourceError as error:
-                        if not served.digest:
-                            raise
-                        self._degrade(error)
-                    else:
-                        return
+                    await load(await self._parse(own), beside)
+                    return
                 await load(await self._parse(await served.stored_texts()), beside)
             except OthersLoaded:
                 # Another daemon that starts was faster.
                 continue
+            except SourceError as error:
+                if refusal is not None or not served.digest:
+                    raise
+                refusal = error
+                continue
+            if refusal is not None:
+                self._degrade(refusal)
             return
 
     async def _close_access(self) -> None:
@@ -324,6 +326,7 @@ class Reloads:
         if self._files.refused:
             self._files.refuse(())
         self._accepted()
+        _log.info("files_loaded", changed=[], count=0)
 
     def _accepted(self) -> None:
         """Note that the files on the disk, or those that others put in force, are in force, all of them."""
