@@ -117,6 +117,29 @@ async def test_a_restore_that_fails_leaves_server_and_directory(
     assert not list(home.database.parent.glob("before-*"))
 
 
+async def test_a_daemon_that_is_started_meanwhile_is_noticed(
+    home: Home, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It would go on with what it has read of the state before."""
+    settings = home.settings(database_url=url)
+    async with home.core(database_url=url):
+        pass
+    archive = take(settings, tmp_path / "backup.zip")
+    before = database_in(home.database.parent, url).describe()
+    # It looks at first, and then there is none yet.
+    monkeypatch.setattr(restoring, "refuse_users", lambda _: None)
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    shutil.copy2(home.database.parent / "key-encryption.key", other)
+    async with home.core(database_url=url, data_dir=str(other)) as core:
+        shared = core.parts.store.shared
+        assert shared is not None
+        await asyncio.wait_for(shared.hints().wait(), 20)
+        with pytest.raises(DataDirectoryInUse, match="Stop all of them"):
+            await put_back(home, archive, url)
+        assert database_in(other, url).describe() == before
+
+
 async def test_an_exported_home_is_imported_into_a_server(home: Home, url: str, tmp_path: Path):
     """Into an empty database, with the run-time changes; one that has configurations is refused."""
     async with home.core() as core:

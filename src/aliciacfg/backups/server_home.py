@@ -53,6 +53,7 @@ def replacing(database: Database, prepared: Path, settings: Settings, *, kept_as
 
     Raises:
         ArchiveError: The copy differs.
+        DataDirectoryInUse: A daemon uses the database.
         KeyFileError: The keys cannot be stored.
         StoreError: The database cannot be used.
         Unavailable: It cannot be written.
@@ -67,4 +68,6 @@ def replacing(database: Database, prepared: Path, settings: Settings, *, kept_as
         for name in made.files:
             if name != WITNESS:
                 (prepared / name).unlink(missing_ok=True)
+        # What was prepared took its time, in which a daemon may have been started.
+        refuse_users(database)
         yield
