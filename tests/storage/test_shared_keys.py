@@ -15,6 +15,7 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.core.following import Following
 from aliciacfg.errors import KeyFileError, Superseded
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import StoredState
 from aliciacfg.sealing.boxes import DIGEST_KEY_BYTES, Keyring, PrivateKey
 from aliciacfg.sealing.key_encryption import FILE_NAME, KeyEncryptionKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -205,6 +206,28 @@ async def test_rotations_on_all_daemons_under_load_lose_nothing(machines: Machin
             assert (await opened(core))["settings"] == acknowledged
         assert len({core.parts.key_rotation.published["key_id"] for core in cores}) == 1
         assert (await cores[0].parts.store.verify()).broken == []
+
+
+async def test_a_rotation_takes_no_change_of_another_daemon_back(machines: Machines, monkeypatch: pytest.MonkeyPatch):
+    """One that memory learns of while the rotation reads what is stored: what is written next builds on it."""
+    async with machines.cores("one", "two") as (one, two):
+        await two.ask("patch", "bell", patch={"settings": {"volume": 1}})
+        await caught_up(one)
+        load_since, next_ones = one.parts.store.load_since, list[asyncio.Task[Any]]()
+
+        async def overtaken(commit: int) -> StoredState:
+            if not next_ones:
+                await two.ask("patch", "bell", patch={"settings": {"volume": 2}})
+                await caught_up(one)
+                next_ones.append(asyncio.create_task(one.ask("patch", "bell", patch={"settings": {"bass": 3}})))
+            return await load_since(commit)
+
+        monkeypatch.setattr(one.parts.store, "load_since", overtaken)
+        await one.ask("keys_rotate")
+        await next_ones[0]
+        await caught_up(two)
+        for core in (one, two):
+            assert (await opened(core))["settings"] == {"volume": 2, "bass": 3}
 
 
 async def test_a_key_that_is_added_opens_values_everywhere(machines: Machines):

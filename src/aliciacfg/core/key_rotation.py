@@ -9,6 +9,7 @@ from aliciacfg import documents
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
+from aliciacfg.core.composer import Effective
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
@@ -158,14 +159,15 @@ class KeyRotation:
         Raises:
             Unavailable: The store cannot be read.
         """
-        heads = self._state.all_heads()
         shared = self._store.shared is not None
         # Another load would have memory follow only what comes after it.
         state = await (self._store.load_since(0) if shared else self._store.load())
         stored = await asyncio.to_thread(stored_entries, state, self._keyring)
+        # Only now: memory may have followed another daemon meanwhile.
+        heads = self._state.all_heads()
         self._state.commit(
             {
-                config_id: replace(entry, effective=heads[config_id].effective)
+                config_id: replace(entry, effective=_effective_of(entry, heads[config_id]))
                 for config_id, entry in stored.items()
                 if config_id in heads and not entry.is_older_than(self._state.committed(config_id))
             }
@@ -177,6 +179,13 @@ class KeyRotation:
 
     def _resealed(self, document: bytes, environment: str, service: str) -> bytes:
         return reseal(document, self._keyring, service=service, environment=environment).document
+
+
+def _effective_of(stored: Entry, known: Entry) -> Effective | None:
+    """Return the content of a stored revision, if memory has composed this one and not another daemon's before it."""
+    if stored.record is None or known.record is None or stored.record.revision != known.record.revision:
+        return None
+    return known.effective
 
 
 def _opened_pointers(heads: Mapping[ConfigId, Entry], keyring: Keyring) -> dict[ConfigId, set[str]]:
