@@ -180,6 +180,25 @@ def test_a_daemon_that_runs_is_an_error(home: Home, url: str):
     assert not (home.directory / "back").exists()
 
 
+def test_a_daemon_that_is_started_meanwhile_is_an_error(home: Home, url: str, postgres: Postgres):
+    """What it writes would not be in the copy."""
+    move(home, file_of(home), server_of(home, url))
+    back = Place(home.directory / "back")
+
+    def told(doing: str) -> None:
+        if doing == "verifying the copy":
+            postgres.execute(
+                "INSERT INTO aliciacfg.lease (one, replica, until)"
+                " VALUES (true, 'late', extract(epoch FROM clock_timestamp()) + 3) RETURNING one",
+                url=url,
+            )
+
+    wanted = Wanted(home.settings(), [home.keys], from_server=False, force=False, dry_run=False)
+    with pytest.raises(DataDirectoryInUse, match=r"daemons use .*: late"):
+        migrate(server_of(home, url), back, wanted, told=told)
+    assert not back.database.exists()
+
+
 def test_rows_that_are_not_what_was_written_are_copied_on_demand(home: Home, url: str):
     """With the same findings afterwards; a program in the database is left out, and said."""
     tamper(

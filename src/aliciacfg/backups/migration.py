@@ -130,6 +130,9 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
             old.copy_rows(_counting(filling, rows, told))
             told("verifying the copy")
             result.dropped = _compare(before, filling.verify(chain))
+            if source.url is not None:
+                # What a daemon that was started meanwhile writes would be in the source only.
+                refuse_users(old)
             told("copying the keys")
             _keep_keys(filling, target, wanted, result)
     return result
