@@ -42,6 +42,8 @@ _log = structlog.get_logger(__name__)
 
 _OTHERS = ChangeContext("another daemon", "api", operation="follow")
 _POLL_SECONDS = 0.5
+# So long a write waits at most for files that others put in force: a megabyte of them is loaded in about one.
+_LOADED_SECONDS = 5.0
 # So long a requester waits at most for what the database has to say about an answer; less if it has not answered for
 # a while.
 _CONFIRMED_SECONDS = 2.0
@@ -125,7 +127,7 @@ class Following:
             Unavailable: They cannot be loaded, or not in time.
         """
         if self._loading is not None:
-            await asyncio.wait({self._loading}, timeout=_CONFIRMED_SECONDS)
+            await asyncio.wait({self._loading}, timeout=_LOADED_SECONDS)
         if not self.composes:
             raise Unavailable(
                 "Other files serve the home since a moment ago, and this daemon has not loaded them yet; try again, or "
