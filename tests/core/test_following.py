@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from aliciacfg.core.commits import Commits
 from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Superseded, Unavailable, Unconfirmed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import PublicKey
+from aliciacfg.sources.file_texts import FileTexts
+from aliciacfg.sources.layers import Sources
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.store import Reseal
 from builders import environment_file, valid_config
@@ -286,6 +289,28 @@ async def test_a_load_of_files_on_one_daemon_reaches_the_other(replicas: Replica
     await second.ask("reload")
     assert replicas.rows.commit == commit
     assert memory(second) == memory(first)
+
+
+async def test_what_new_files_bring_is_not_missing_while_they_are_loaded(replicas: Replicas, monkeypatch: Any):
+    """An environment that another daemon put in force exists, also for a daemon that does not compose from it yet."""
+    first, second = await replicas.start(), await replicas.start()
+    parse, goes_on = second.parts.source_files.parse, threading.Event()
+
+    def slow(texts: FileTexts) -> Sources:
+        goes_on.wait(15)
+        return parse(texts)
+
+    monkeypatch.setattr(second.parts.source_files, "parse", slow)
+    replicas.home.write("environments/lab.yaml", {"services": {"bell": {"settings": {"place": "lab"}}}})
+    await first.ask("reload")
+    await replicas.catch_up()
+    asked = [asyncio.create_task(second.ask("get", "bell", environment="lab", at_least=rest)) for rest in (None, 1)]
+    await asyncio.wait(asked, timeout=0.5)
+    goes_on.set()
+    for answer in asked:
+        assert (await answer)["config"]["settings"] == {"place": "lab", "size": 1}
+    with pytest.raises(NotFound):
+        await second.ask("get", "bell", environment="cellar", at_least=1)
 
 
 async def test_both_may_load_the_same_edit_at_the_same_time(replicas: Replicas):

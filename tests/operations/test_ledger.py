@@ -103,6 +103,26 @@ async def test_nobody_waits_for_ever_for_a_database_that_stands_still(monkeypatc
     assert daemon.carried_out == 2
 
 
+async def test_repetitions_of_a_write_that_hangs_do_not_pile_up(monkeypatch: pytest.MonkeyPatch):
+    """However long the database stands still: what only waits for the first one ends with its requester."""
+    monkeypatch.setattr(patience, "_PATIENCE_SECONDS", 0.01)
+    daemon, goes_on = Daemon(Kept()), asyncio.Event()
+    daemon.stands_still = True
+
+    async def carry_out(caller: Caller) -> Answer:
+        await goes_on.wait()
+        return await daemon.carry_out(caller)
+
+    before = asyncio.all_tasks()
+    for _ in range(20):
+        with pytest.raises(Unconfirmed):
+            await daemon.ask(patch(), carry_out=carry_out)
+    assert len(asyncio.all_tasks() - before) <= 2
+    goes_on.set()
+    assert await daemon.ask(patch(), carry_out=carry_out) == ANSWER
+    assert daemon.carried_out == 1
+
+
 async def test_a_write_that_nobody_waits_for_is_cancelled():
     """As before: a caller over HTTP that is gone."""
     daemon, ended = Daemon(Kept()), asyncio.Event()

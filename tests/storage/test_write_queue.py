@@ -757,6 +757,21 @@ async def test_a_home_that_cannot_be_locked_fails_what_waits(store: FakeStore, q
     assert queue.healthy
 
 
+async def test_an_unexpected_error_while_the_home_is_locked_is_unavailable_too(store: FakeStore, queue: WriteQueue):
+    """As one in a commit is: the daemon goes on."""
+    await superseded_once(store, queue)
+
+    def fail() -> None:
+        raise KeyError("home")
+
+    store.on_hold = fail
+    with pytest.raises(Unavailable, match="unexpected KeyError"):
+        await queue.submit(planned("bell", BELL))
+    store.on_hold = None
+    await queue.submit(planned("again", BELL))
+    assert queue.healthy
+
+
 async def test_a_plan_is_made_in_a_hold_after_others_were_superseded(store: FakeStore, queue: WriteQueue):
     """The home is locked once, by the one who plans."""
     await superseded_once(store, queue)

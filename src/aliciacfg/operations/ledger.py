@@ -88,22 +88,19 @@ class Ledger:
             # Some take long, or have several steps.
             return await carry_out(caller)
         key = self.key(operation, caller, target, request)
-        return await self._patience.wait(self._in_turn(key, caller, carry_out))
-
-    async def _in_turn(
-        self, key: tuple[str, str] | None, caller: Caller, carry_out: Callable[[Caller], Awaitable[Answer]]
-    ) -> Answer:
-        """Carry a request out when the same one is not under way."""
         if key is None:
-            return await carry_out(caller)
+            return await self._patience.wait(_begun(carry_out, caller))
         while key in self._under_way:
-            await asyncio.wait({self._under_way[key]})
+            # Nothing is left of this one if it gives up: it may be sent again for as long as the database stands still.
+            await self._patience.join(self._under_way[key])
         done = self._under_way[key] = asyncio.get_running_loop().create_future()
-        try:
-            return await self._once(key, msgspec.structs.replace(caller, answer_key=key), carry_out)
-        finally:
+
+        def ended() -> None:
             del self._under_way[key]
             done.set_result(None)
+
+        asking = msgspec.structs.replace(caller, answer_key=key)
+        return await self._patience.wait(self._once(key, asking, carry_out), ended=ended)
 
     async def _once(
         self, key: tuple[str, str], caller: Caller, carry_out: Callable[[Caller], Awaitable[Answer]]
@@ -157,6 +154,10 @@ class Ledger:
             asked = msgspec.structs.replace(asked, expected_revision=None)
         digest = self._digest(msgspec.msgpack.encode((operation, target, asked), order="deterministic"))
         return caller.name, f"{request.request_id} {digest[:_DIGEST_BYTES].hex()}"
+
+
+async def _begun(carry_out: Callable[[Caller], Awaitable[Answer]], caller: Caller) -> Answer:
+    return await carry_out(caller)
 
 
 async def answered(

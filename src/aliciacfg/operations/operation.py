@@ -94,12 +94,15 @@ async def confirmed(following: Following | None, ask: Callable[[], Awaitable[T]]
     """
     if following is None:
         return await ask()
-    followed = following.followed
+    followed, composed = following.followed, following.composes
     try:
         return await ask()
     except (NotFound, Conflict):
         await following.confirm()
-        if following.followed == followed:
+        if not following.composes:
+            # Files that serve by now may name an environment that those before did not.
+            await following.load_files()
+        elif composed and following.followed == followed:
             raise
     return await ask()
 
@@ -181,6 +184,11 @@ class Operation:
         self, service: ConfigService, caller: Caller, name: str, request: Request, revision: int
     ) -> Answer:
         """Carry the operation out when a revision is here."""
+
+        async def find() -> None:
+            service.reads.check_names(name, request.environment)
+
+        await confirmed(service.following, find)
         await service.reads.wait_for_revision(name, request.environment, revision)
         return await confirmed(service.following, lambda: self._call(service, caller, name, request))
 

@@ -14,6 +14,10 @@ T = TypeVar("T")
 
 _PATIENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
+_UNKNOWN = (
+    f"The database has not answered for {_PATIENCE_SECONDS:g} seconds, so it is not known whether this will be "
+    "written. Send the request again with the same request_id, or read it later."
+)
 
 
 class WritePatience:
@@ -29,29 +33,50 @@ class WritePatience:
         # What nobody waits for any more.
         self._left: set[asyncio.Task[Any]] = set()
 
-    async def wait(self, write: Coroutine[Any, Any, T]) -> T:
+    async def wait(self, write: Coroutine[Any, Any, T], *, ended: Callable[[], None] | None = None) -> T:
         """Return what a write returns. If the caller is cancelled, so is the write.
+
+        Args:
+            write: The write.
+            ended: Called when it has ended, also if nobody waits for it any more.
 
         Raises:
             Unconfirmed: The database stands still; the write goes on.
             OperationError: As the write.
         """
         task = asyncio.create_task(write)
-        patience = _PATIENCE_SECONDS
+        if ended is not None:
+            task.add_done_callback(lambda _: ended())
         try:
-            while not (await asyncio.wait({task}, timeout=patience))[0]:
-                if self._stands_still():
-                    self._leave(task)
-                    raise Unconfirmed(
-                        f"The database has not answered for {_PATIENCE_SECONDS:g} seconds, so it is not known whether "
-                        "this will be written. Send the request again with the same request_id, or read it later."
-                    )
-                patience = _LOOK_SECONDS
+            if not await self._ends(task):
+                self._leave(task)
+                raise Unconfirmed(_UNKNOWN)
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait({task})
             raise
         return task.result()
+
+    async def join(self, write: asyncio.Future[None]) -> None:
+        """Wait for a write of another caller.
+
+        Args:
+            write: Is done when that one has ended.
+
+        Raises:
+            Unconfirmed: The database stands still.
+        """
+        if not await self._ends(write):
+            raise Unconfirmed(_UNKNOWN)
+
+    async def _ends(self, write: asyncio.Future[Any]) -> bool:
+        """Wait for a write; return False if the database stands still."""
+        patience = _PATIENCE_SECONDS
+        while not (await asyncio.wait({write}, timeout=patience))[0]:
+            if self._stands_still():
+                return False
+            patience = _LOOK_SECONDS
+        return True
 
     def _leave(self, task: asyncio.Task[Any]) -> None:
         self._left.add(task)

@@ -179,6 +179,15 @@ class ReadOperations:
             return answer
         return self._picked(answer, config_id.service, request)
 
+    def check_names(self, service: str, environment: str | None) -> None:
+        """Check what a request names.
+
+        Raises:
+            InvalidRequest: A name is not valid.
+            NotFound: There is no such environment.
+        """
+        self._configurations.config_id(service, environment)
+
     async def wait_for_revision(self, service: str, environment: str | None, revision: int) -> None:
         """Wait until a configuration has at least a revision here, a second at most; if it has, return at once.
 

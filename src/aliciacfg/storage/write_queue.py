@@ -318,7 +318,8 @@ class WriteQueue:
             try:
                 with self._timed():
                     await stack.enter_async_context(self._store.holding())
-            except Unavailable as error:
+            except Exception as unlocked:  # noqa: BLE001 - as in ``_failure``
+                error = _expected(unlocked)
                 self._note(error)
                 self._abort(list(self._queue), error)
                 return
@@ -416,12 +417,8 @@ class WriteQueue:
         try:
             with self._timed(sum(len(write.records) + len(write.announcements) for write in writes) * _SECONDS_PER_ROW):
                 await self._store.commit(writes)
-        except Unavailable as error:
-            return error
         except Exception as error:  # noqa: BLE001 - the boundary of all writes: the store rolled back, the daemon goes on
-            _log.exception("commit_failed")
-            # The text of an error that nobody expected may quote a value.
-            return Unavailable(f"The store cannot write: unexpected {type(error).__name__}, see the log.")
+            return _expected(error)
         return None
 
     @contextlib.contextmanager
@@ -514,6 +511,15 @@ class WriteQueue:
                 "The daemon is stopping, and does not know whether this was written; read it from the next one."
             ),
         )
+
+
+def _expected(error: Exception) -> Unavailable:
+    """Return an error of the store; one that it does not promise is logged."""
+    if isinstance(error, Unavailable):
+        return error
+    _log.error("commit_failed", exc_info=error)
+    # The text of an error that nobody expected may quote a value.
+    return Unavailable(f"The store cannot write: unexpected {type(error).__name__}, see the log.")
 
 
 async def _nothing() -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from aliciacfg.errors import Superseded, Unavailable, Unconfirmed, WentBack
+from aliciacfg.errors import Damaged, Superseded, Unavailable, Unconfirmed, WentBack
 from aliciacfg.model.records import (
     Announcement,
     Answer,
@@ -347,6 +347,18 @@ async def test_who_plans_for_long_keeps_the_home(one: Follower, connection: Any,
                 await one.commit(write)
     await one.commit(change("one", 2))
     assert (await one.store.verify()).broken == []
+
+
+async def test_a_home_whose_row_somebody_removed_is_damaged(one: Follower, connection: Any):
+    """Whoever follows, and whoever plans in a hold, is told so like one who writes."""
+    await connection.execute("DELETE FROM aliciacfg.home")
+    with pytest.raises(Damaged, match="the row of the home is gone"):
+        await one.store.catch_up()
+    with pytest.raises(Damaged):
+        async with one.store.holding():
+            pass
+    with pytest.raises(Damaged):
+        await one.commit(Write(audit=(entry("set"),)))
 
 
 async def test_retention_does_not_use_up_what_somebody_holds(one: Follower, other: Follower):

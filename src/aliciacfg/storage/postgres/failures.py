@@ -23,6 +23,7 @@ _REMEDIES = {
     "57P03": "it starts, or follows another server; wait",
 }
 RESTORE = "restore the database from a backup, or let a standby take over"
+HOME_IS_GONE = "The database is damaged: the row of the home is gone; restore a backup."
 STANDBY = (
     "the server only lets it be read: it is a standby, or set so. Name the primary in ALICIACFG_DATABASE_URL; of "
     "several hosts, separated by commas, the one that takes writes is used"

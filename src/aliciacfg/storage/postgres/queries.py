@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from aliciacfg.errors import Unavailable
+from aliciacfg.errors import Damaged, Unavailable
 from aliciacfg.model.records import (
     Applied,
     Audited,
@@ -33,6 +33,7 @@ from aliciacfg.storage.loading import (
 )
 from aliciacfg.storage.postgres import formats
 from aliciacfg.storage.postgres.driver import Link, ServerError, Values
+from aliciacfg.storage.postgres.failures import HOME_IS_GONE
 from aliciacfg.storage.postgres.pace import unhurried
 from aliciacfg.storage.postgres.statements import (
     SCHEMA,
@@ -143,12 +144,15 @@ async def load_since(
         before: The format of the home after it; None if that is not known.
 
     Raises:
+        Damaged: There is no row of the home.
         OtherFormat: The home has a format that this program does not work with.
     """
     rows: dict[str, list[Values]] = {}
     sequence, mac = (seen[0], seen[1]) if seen is not None else (0, None)
     async for table, row in unhurried(await link.rows(SELECT_CHANGED, commit, sequence)):
         rows.setdefault(table, []).append(row)
+    if "home" not in rows:
+        raise Damaged(HOME_IS_GONE)
     ((reached, *end, number, needs),) = rows["home"]
     formats.check(number, needs)
     state = StoredState()

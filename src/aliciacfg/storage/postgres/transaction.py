@@ -17,6 +17,7 @@ from aliciacfg.storage.batch import Batch
 from aliciacfg.storage.hash_chain import START, TORN, Chain, sum_macs
 from aliciacfg.storage.postgres import formats
 from aliciacfg.storage.postgres.driver import Link, Values
+from aliciacfg.storage.postgres.failures import HOME_IS_GONE
 from aliciacfg.storage.postgres.pace import unhurried
 from aliciacfg.storage.postgres.statements import (
     BEGIN_WRITING,
@@ -161,7 +162,7 @@ async def read_home(link: Link, batch: Batch, answers: Sequence[tuple[str, str]]
                 *key, mac = row
                 macs[table, *key] = mac
     if held is None:
-        raise Damaged("The database is damaged: the row of the home is gone; restore a backup.")
+        raise Damaged(HOME_IS_GONE)
     held.behind, held.macs, held.answered = behind, macs, answered
     held.position = parse_position(meta)
     return held
