@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 def test_what_takes_long_is_said_and_gone_afterwards(monkeypatch: pytest.MonkeyPatch):
     """After a while; the line is taken back at the end, also after an error."""
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "__stderr__", terminal)
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0)
 
     def fail() -> None:
@@ -44,7 +44,7 @@ def test_what_takes_long_is_said_and_gone_afterwards(monkeypatch: pytest.MonkeyP
 def test_what_is_done_may_change(monkeypatch: pytest.MonkeyPatch):
     """The line says what it is then."""
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "__stderr__", terminal)
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0)
     steps = iter(["copying: 1 of 2 rows"])
     with progress.shown(lambda: next(steps)):
@@ -55,7 +55,7 @@ def test_what_is_done_may_change(monkeypatch: pytest.MonkeyPatch):
 def test_what_is_quick_is_not_said(monkeypatch: pytest.MonkeyPatch):
     """Neither is anything where nobody looks."""
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "__stderr__", terminal)
     with progress.shown("listing"):
         pass
     monkeypatch.setattr(terminal, "isatty", lambda: False)

@@ -1,7 +1,11 @@
 """The command line against a real daemon, over MQTT and over HTTP, on a pipe and on a terminal."""
 
+import contextlib
 import getpass
 import json
+import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -233,3 +237,30 @@ def test_ctrl_c_twice_at_once_is_ctrl_c(tmp_path: Path, option: str):
     # With asyncio's debug mode, a busy machine has lines about slow steps before it.
     lines = [line for line in said.strip().splitlines() if line and not line.startswith("Executing <")]
     assert (process.returncode, lines) == (1, ["error: interrupted"])
+
+
+def test_the_line_is_gone_before_the_result_is_printed(tmp_path: Path):
+    """Also in a command whose log is written later, by a thread of its own."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import time\n"
+        "from aliciacfg import logs\n"
+        "from aliciacfg.cli import progress\n"
+        "logs.configure(level='error', form='auto')\n"
+        "progress._QUIET_SECONDS = 0\n"
+        "for _ in range(100):\n"
+        "    with progress.shown('restoring'):\n"
+        "        time.sleep(0.002)\n"
+        "    print('restored', flush=True)\n"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, program], stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = ""
+    # Reading a terminal that no process has any more is an error.
+    with contextlib.suppress(OSError):
+        while data := os.read(ours, 65536):
+            shown += data.decode()
+    os.close(ours)
+    assert process.wait(20) == 0
+    assert re.sub(r"[^\n]*\x1b\[K", "", shown) == "restored\r\n" * 100

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TextIO
 
 _QUIET_SECONDS: Final = 2.0
 _STEP_SECONDS: Final = 1.0
@@ -20,11 +20,13 @@ def shown(doing: str | Callable[[], str]) -> Generator[None]:
     Args:
         doing: Such as ``verifying the store``; or returns that, where it changes.
     """
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    # Not ``sys.stderr``: where the log takes its place, what is written there comes later than the result.
+    terminal = sys.__stderr__
+    if terminal is None or not terminal.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return
     done = threading.Event()
-    line = threading.Thread(target=_show, args=(doing, done), daemon=True)
+    line = threading.Thread(target=_show, args=(doing, done, terminal), daemon=True)
     line.start()
     try:
         yield
@@ -33,17 +35,17 @@ def shown(doing: str | Callable[[], str]) -> Generator[None]:
         line.join()
 
 
-def _show(doing: str | Callable[[], str], done: threading.Event) -> None:
+def _show(doing: str | Callable[[], str], done: threading.Event, terminal: TextIO) -> None:
     start = time.monotonic()
     if done.wait(_QUIET_SECONDS):
         return
     try:
         while True:
             said = doing if isinstance(doing, str) else doing()
-            sys.stderr.write(f"{_BACK_AND_CLEAR}{said}: {time.monotonic() - start:.0f} s")
-            sys.stderr.flush()
+            terminal.write(f"{_BACK_AND_CLEAR}{said}: {time.monotonic() - start:.0f} s")
+            terminal.flush()
             if done.wait(_STEP_SECONDS):
                 return
     finally:
-        sys.stderr.write(_BACK_AND_CLEAR)
-        sys.stderr.flush()
+        terminal.write(_BACK_AND_CLEAR)
+        terminal.flush()
