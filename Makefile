@@ -1,6 +1,6 @@
 # On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run run-replicas test test-unit lint format bench bench-quick bench-peers soak docs api-documents lock wheels clean programs
+.PHONY: help run run-replicas test test-unit test-postgresql lint format bench bench-quick bench-peers soak docs api-documents lock wheels clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,9 @@ run-replicas: $(VENV)/installed-run  ## Start PostgreSQL, three daemons of one h
 
 test: $(VENV)/installed-javascript programs  ## Install the test tools and run all tests
 	$(PYTEST)
+
+test-postgresql: $(VENV)/installed-javascript programs  ## Run the tests of whole daemons with their databases on PostgreSQL
+	$(PYTEST) --database postgresql tests/end_to_end
 
 test-unit: $(VENV)/installed-dev  ## Run the tests that need neither a broker nor a daemon
 	$(PYTEST) --ignore tests/end_to_end --ignore tests/faults
@@ -51,8 +54,7 @@ soak: $(VENV)/installed-javascript programs docs  ## Run the long tests: faults 
 	ALICIACFG_TRIALS=$(CURDIR)/$(VENV)/trials.jsonl $(BIN)/python -m pytest -m soak --timeout 3600
 	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
 	$(BIN)/python benchmarks/floods.py
-	$(BIN)/python -m pytest --database postgresql --numprocesses 4 --dist loadfile \
-	  $(addprefix tests/end_to_end/test_,writes.py conditional_writes.py concurrent_writes.py activation.py history_commands.py)
+	$(MAKE) test-postgresql
 	PYTHONASYNCIODEBUG=all $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --hypothesis-profile many
 
 docs: $(VENV)/docs/installed  ## Build the documentation's site in site/; a broken link is an error

@@ -418,6 +418,7 @@ async def test_a_daemon_serves_under_the_list(make_daemon: Callable[..., Daemon]
         guarded.broker.stop()
 
 
+@pytest.mark.sqlite("daemons that share a home know the broker as theirs by the health that one of them publishes")
 async def test_an_access_list_that_denies_side_messages_leaves_the_daemon_serving(
     make_daemon: Callable[..., Daemon], broker: Broker
 ):

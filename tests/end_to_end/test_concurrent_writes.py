@@ -42,10 +42,15 @@ class Answers:
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     async def receive(self) -> None:
-        while True:
-            message = await self._mqtt.next(60)
-            future = self._waiting.pop(message.topic)
-            future.set_result(message.json)
+        """Give out answers; if none comes any more, whoever waits for one fails with the same error."""
+        try:
+            while True:
+                message = await self._mqtt.next(50)
+                self._waiting.pop(message.topic).set_result(message.json)
+        except Exception as error:
+            for future in self._waiting.values():
+                future.set_exception(error)
+            raise
 
     async def ask(self, topic: str, answer: str, fields: dict[str, Any]) -> dict[str, Any]:
         future = self._waiting[answer] = asyncio.get_running_loop().create_future()
