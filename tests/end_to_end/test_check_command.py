@@ -2,11 +2,11 @@
 
 import json
 import re
-import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
+
+import pytest
 
 from commands import aliciacfg, on_terminal
 from daemons import Daemon
@@ -31,6 +31,7 @@ def test_files_and_store_are_checked_beside_a_daemon_and_without_one(daemon: Dae
     assert re.search(r"store: \d+ rows are confirmed", alone.text)
 
 
+@pytest.mark.sqlite("a home without a database: the one on a server is there")
 def test_every_problem_has_its_line(make_daemon: Callable[..., Daemon]):
     """Invalid files of all environments exit with 4, an unknown environment with 3. No daemon has run here."""
     home = make_daemon()
@@ -54,9 +55,7 @@ def test_every_problem_has_its_line(make_daemon: Callable[..., Daemon]):
 def test_a_changed_row_exits_with_1(daemon: Daemon):
     """The row is named for people and for scripts, whether or not the files are valid."""
     daemon.stop()
-    with closing(sqlite3.connect(daemon.data / "aliciacfg.db")) as database:
-        database.execute("UPDATE revisions SET author = 'luigi' WHERE service = 'voice_router'")
-        database.commit()
+    daemon.edit_database("UPDATE revisions SET author = 'luigi' WHERE service = 'voice_router'")
     seen = on_terminal(daemon, "check")
     assert seen.returncode == 1
     assert "dev/voice_router/1: revision 1 of voice_router in dev is not confirmed" in seen.text
@@ -64,6 +63,7 @@ def test_a_changed_row_exits_with_1(daemon: Daemon):
     assert (done.returncode, [row["subject"] for row in report(done)["store"]["broken"]]) == (1, ["dev/voice_router/1"])
 
 
+@pytest.mark.sqlite("its keys and its database are files")
 def test_a_store_that_cannot_be_verified_exits_with_1(daemon: Daemon):
     """Without keys no row is confirmed, and no keys are made; a file that is not a database is reported."""
     daemon.stop()
@@ -81,6 +81,7 @@ def test_a_store_that_cannot_be_verified_exits_with_1(daemon: Daemon):
     assert (done.returncode, "not a database" in report(done)["store"]["problem"]) == (1, True)
 
 
+@pytest.mark.sqlite("its database is not in the data directory")
 def test_an_unreadable_data_directory_is_reported(make_daemon: Callable[..., Daemon]):
     """The error is a sentence, not a traceback."""
     done = aliciacfg(make_daemon(), "check", "-e", "dev", "--data-dir", "x" * 300)

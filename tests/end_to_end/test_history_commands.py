@@ -300,7 +300,7 @@ async def test_drift_and_instances_show_what_runs(daemon: Daemon):
     wait_until(lambda: json.loads(aliciacfg(daemon, "drift").stdout)["drift"], why="the file drifts")
     seen = on_terminal(daemon, "drift", "--exit-code")
     assert seen.returncode == 1
-    assert re.search(r"file +environments/base\.yaml +(just now|\d+ s ago)", seen.text)
+    assert re.search(r"file +environments/base\.yaml(?: on \S+)? +(just now|\d+ s ago)", seen.text)
     assert "Found since the daemon started: file 1" in seen.text
     async with client(daemon.broker_port) as bus:
         report = {"instance": "kitchen", "revision": 1, "checksum": "?", "status": "rejected", "error": "port in use"}

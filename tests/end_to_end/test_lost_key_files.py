@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from brokers import Broker
 from commands import aliciacfg
 from daemons import Daemon
@@ -30,6 +32,7 @@ def doctor(daemon: Daemon, about: str) -> dict[str, str]:
     return next(finding for finding in found if finding["about"] == about)
 
 
+@pytest.mark.sqlite("its keys are in the database: tests/storage/test_shared_keys.py")
 def test_a_key_file_that_is_put_back_over_the_new_one_loses_nothing(
     make_daemon: Callable[..., Daemon], broker: Broker, tmp_path: Path
 ):
@@ -89,6 +92,7 @@ def test_a_key_file_that_is_put_back_over_the_new_one_loses_nothing(
     assert volume(daemon) == 11
 
 
+@pytest.mark.sqlite("its keys are in the database: tests/storage/test_shared_keys.py")
 def test_the_loss_of_a_key_file_is_acknowledged(make_daemon: Callable[..., Daemon]):
     """While the daemon runs or not; what is said once is not said again."""
     daemon = make_daemon().keep_services("voice_router")

@@ -56,7 +56,7 @@ def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
         terminal=theirs,
         reads=False,
     )
-    return Seen(_read(ours, theirs, process).decode(), process.wait(20))
+    return Seen(_without_progress(_read(ours, theirs, process).decode()), process.wait(20))
 
 
 def typed(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | None = None) -> str:
@@ -69,7 +69,12 @@ def typed(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | 
         terminal=theirs,
         reads=True,
     )
-    return _read(ours, theirs, process, keys.splitlines(keepends=True)).decode()
+    return _without_progress(_read(ours, theirs, process, keys.splitlines(keepends=True)).decode())
+
+
+def _without_progress(text: str) -> str:
+    """What is on a terminal in the end: a command that takes long shows for how long, and clears that line."""
+    return re.sub(r"\r\x1b\[K(?:[^\r\n]*: \d+ s(?=\r\x1b\[K))?", "", text)
 
 
 def _read(ours: int, theirs: int, process: forking.ForkedProcess, lines: Sequence[str] = ()) -> bytes:
