@@ -398,6 +398,19 @@ async def test_an_answer_is_kept_once(one: Follower, other: Follower):
     assert await other.shared.answer("panel", "7") is None
 
 
+async def test_an_answer_that_no_daemon_kept_is_none(one: Follower, other: Follower, connection: Any):
+    """Whoever can write to the database tells no requester what was done, not even with the answer to another one."""
+    await one.commit(Write(answers=tuple(Answer("panel", number, b"done") for number in "789")))
+    await connection.execute(
+        """
+        UPDATE aliciacfg.answers SET content = 'forged' WHERE request_id = '7';
+        UPDATE aliciacfg.answers SET requester = 'bridge' WHERE request_id = '8';
+        """
+    )
+    asked = [("panel", "7"), ("panel", "8"), ("bridge", "8"), ("panel", "9")]
+    assert [await other.shared.answer(*key) for key in asked] == [None, None, None, b"done"]
+
+
 async def test_one_of_them_leads(one: Follower, other: Follower):
     """Until it lets go, or its time is over by the database's clock."""
     assert await one.shared.renew_lease("a", 60)

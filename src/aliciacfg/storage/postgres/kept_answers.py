@@ -2,10 +2,16 @@
 
 import asyncio
 
+import structlog
+
 from aliciacfg.errors import Unavailable
+from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres.calls import Calls
 from aliciacfg.storage.postgres.statements import SCHEMA
 from aliciacfg.storage.postgres.tasks import Tasks
+from aliciacfg.storage.postgres.transaction import confirmed_answer
+
+_log = structlog.get_logger(__name__)
 
 _SELECT = f"""
     SELECT a.requester, a.request_id, a.content FROM {SCHEMA}.answers AS a
@@ -19,8 +25,9 @@ _Key = tuple[str, str]
 class KeptAnswers:
     """Reads answers; whoever asks while a read goes on is part of the next one."""
 
-    def __init__(self, calls: Calls, tasks: Tasks) -> None:
+    def __init__(self, calls: Calls, chain: Chain, tasks: Tasks) -> None:
         self._calls = calls
+        self._chain = chain
         self._tasks = tasks
         self._asked: dict[_Key, asyncio.Future[bytes | None]] = {}
         self._reading = False
@@ -63,6 +70,12 @@ class KeptAnswers:
             for answer in asked.values():
                 answer.cancel()
             raise
-        found = {(requester, request_id): content for requester, request_id, content in rows}
+        found: dict[_Key, bytes] = {}
+        for requester, request_id, stored in rows:
+            content = confirmed_answer(self._chain, requester, request_id, stored)
+            if content is None:
+                _log.warning("answer_dropped", requester=requester, remedy="find out what wrote to the database")
+            else:
+                found[requester, request_id] = content
         for key, answer in asked.items():
             answer.set_result(found.get(key))

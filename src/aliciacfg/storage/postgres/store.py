@@ -83,7 +83,7 @@ class PostgresStore:
             self._calls.change,
             partial(self._commits.transact, background=True, told=True),
             lambda: self._following.format,
-            KeptAnswers(self._calls, self._tasks),
+            KeptAnswers(self._calls, self._chain, self._tasks),
         )
 
     @classmethod

@@ -303,7 +303,15 @@ def _unchained(chain: Chain, writes: Sequence[Write], batch: Batch) -> Iterator[
         else:
             yield "applied", _coded(chain, "applied", msgspec.structs.astuple(item))
     for item in answers.values():
-        yield "answers", msgspec.structs.astuple(item)
+        requester, request_id, content = row = msgspec.structs.astuple(item)
+        yield "answers", (requester, request_id, chain.row_mac("answers", row) + content)
+
+
+def confirmed_answer(chain: Chain, requester: str, request_id: str, stored: bytes) -> bytes | None:
+    """Return the content of an answer as it is stored, its code in front; None if it is not what was written."""
+    length = len(chain.row_mac("answers", ()))
+    content = stored[length:]
+    return content if chain.confirms_row("answers", (requester, request_id, content), stored[:length]) else None
 
 
 def _coded(chain: Chain, table: str, row: Row) -> Row:
