@@ -246,8 +246,7 @@ def test_a_tampered_audit_row_is_found(daemon: Daemon):
     """A row changed or deleted while no daemon runs."""
     daemon.http("PATCH", "/config/tts_service", {"limits": {"x": 1}})
     daemon.stop()
-    with sqlite3.connect(daemon.data / "aliciacfg.db") as database:
-        database.execute("UPDATE audit SET who = 'nobody' WHERE operation = 'patch'")
+    daemon.edit_database("UPDATE audit SET who = 'nobody' WHERE operation = 'patch'")
     daemon.start()
     found = wait_until(lambda: daemon.http("GET", "/drift").json["drift"], why="the chain is verified")
     assert [item["kind"] for item in found] == ["row"]
@@ -300,6 +299,7 @@ async def test_a_schema_that_marks_a_stored_key_seals_what_is_stored(make_daemon
     assert daemon.config("bell", "?revision=4")["config"]["settings"]["code"] == "***"
 
 
+@pytest.mark.sqlite("its keys are in the database, wrapped: tests/storage/test_shared_keys.py")
 def test_a_lost_key_concerns_only_what_it_sealed(make_daemon: Callable[..., Daemon]):
     """The daemon starts, serves the last revision of that service, and changes the others."""
     daemon = make_daemon().start()
@@ -354,6 +354,7 @@ def test_the_access_list_and_the_passwords_are_printed(daemon: Daemon):
     assert sum(entry["outcome"] == "secrets_delivered" for entry in entries) == 22
 
 
+@pytest.mark.sqlite("edits the file; tests/storage/test_verifier.py edits both")
 def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., Daemon]):
     """Nor does a token whose role was raised or a recipient whose key was replaced; each is reported as drift."""
     daemon = make_daemon().start()

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from broker_proxies import older_broker
 from brokers import Broker
 from daemons import Daemon
@@ -81,6 +83,7 @@ async def test_the_pauses_between_attempts_are_short_and_differ(make_daemon: Cal
         await wait(lambda number=number: len(daemon.logged("broker_connected")) == number + 1)
 
 
+@pytest.mark.sqlite("the connection of the home and the one for requests each log it once")
 async def test_a_broker_that_stays_away_is_logged_once(make_daemon: Callable[..., Daemon], broker: Broker):
     """Not at each attempt; again when it was there meanwhile."""
     daemon = await asyncio.to_thread(make_daemon(environ=EACH).keep_services(*FEW).start)

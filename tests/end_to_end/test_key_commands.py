@@ -208,6 +208,7 @@ def keys(person: Person) -> list[dict[str, Any]]:
     return json.loads(done.stdout)["keys"]
 
 
+@pytest.mark.sqlite("its keys are in the database, wrapped: tests/storage/test_shared_keys.py")
 def test_keys_are_shown_while_the_daemon_runs(person: Person):
     """Only public parts are printed, in the form that seal accepts."""
     shown = json.loads(person.run("keys", "show").stdout)
@@ -222,6 +223,7 @@ def test_keys_are_shown_while_the_daemon_runs(person: Person):
     assert boxes.sealed_with(sealed.stdout.strip()) == shown["key_id"]
 
 
+@pytest.mark.sqlite("its keys are in the database, wrapped: tests/storage/test_shared_keys.py")
 def test_a_running_daemon_changes_its_keys_itself(daemon: Daemon, tmp_path: Path):
     """Everything stored is resealed with the new key; unused keys can be removed, the current one cannot."""
     person = Person(daemon, tmp_path)
@@ -246,6 +248,7 @@ def test_a_running_daemon_changes_its_keys_itself(daemon: Daemon, tmp_path: Path
     assert (refused.returncode, "runs (pid " in refused.stderr, "stop it" in refused.stderr) == (9, True, True)
 
 
+@pytest.mark.sqlite("keys that daemons share are changed by a daemon that runs")
 def test_the_first_key_can_be_made_before_the_first_start(stopped: Person):
     """`new` makes the first key of a data directory, and further ones; the daemon uses them."""
     assert stopped.run("keys", "show").returncode == 1
@@ -288,6 +291,7 @@ def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopp
     assert "chmod 600" in stopped.run("keys", "add", "--from", str(path)).stderr
 
 
+@pytest.mark.sqlite("keys that daemons share are changed by a daemon that runs")
 async def test_after_a_rotation_the_old_key_can_be_removed(daemon: Daemon, tmp_path: Path):
     """Overlay and history are resealed, also after a crash of the daemon, and nothing else changes."""
     person = Person(daemon, tmp_path / "config")
@@ -318,6 +322,7 @@ async def test_after_a_rotation_the_old_key_can_be_removed(daemon: Daemon, tmp_p
     assert same.json["unchanged"] is True
 
 
+@pytest.mark.sqlite("its keys are in the database, wrapped: tests/storage/test_shared_keys.py")
 async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: Path):
     """Interrupted, it reseals no row; run again, it reseals all, and the chain still confirms them."""
     for value in ("1", "2", "3"):
@@ -348,6 +353,7 @@ async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: 
         key_ids_in_file(tmp_path / "none.db")
 
 
+@pytest.mark.sqlite("keys that daemons share are changed by a daemon that runs")
 async def test_a_key_that_a_file_is_sealed_with_is_kept(daemon: Daemon, tmp_path: Path):
     """A rotation does not change files, so their key stays until they are resealed; the refusal names the file."""
     person = Person(daemon, tmp_path / "config")
@@ -365,6 +371,7 @@ async def test_a_key_that_a_file_is_sealed_with_is_kept(daemon: Daemon, tmp_path
     assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
 
 
+@pytest.mark.sqlite("its keys are in the database, wrapped: tests/storage/test_shared_keys.py")
 async def test_what_a_rotation_cannot_open_stays_and_is_reported(daemon: Daemon, tmp_path: Path):
     """After a key is lost, everything else is resealed; the lost key can be added later."""
     person = Person(daemon, tmp_path / "config")

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from aliciacfg import __version__
 from aliciacfg.monitoring.metrics import OTHER
 from brokers import Broker
@@ -37,6 +39,7 @@ class Watch:
         return value(self._after, name, **labels) - value(self._before, name, **labels)
 
 
+@pytest.mark.sqlite("shared subscriptions are one for each operation: other topics are not heard")
 async def test_requests_over_both_transports_are_counted_by_what_came_of_them(shared: Daemon):
     """Operation, transport and outcome of each; as many durations as requests; accesses by service."""
     watch = Watch(shared)
@@ -93,6 +96,7 @@ def test_a_wait_that_was_asked_for_is_no_latency(shared: Daemon):
     assert 0 < watch("aliciacfg_request_duration_seconds_sum", operation="get", transport="http") < 0.5
 
 
+@pytest.mark.sqlite("shared subscriptions are one for each operation: other topics are not heard")
 async def test_made_up_names_make_no_series(shared: Daemon):
     """Hundreds of operations, services, environments and paths that do not exist leave their number as it was."""
     codes: set[Any] = set()

@@ -45,6 +45,8 @@ PLANTED = {
 REQUESTS = re.compile(r"alicia/config/(?!update/|alert/|environment$|key$)")
 OBSERVER = "observer"
 
+pytestmark = pytest.mark.sqlite("searches the files of the data directory, and copies the database there")
+
 
 def forms(secret: str) -> dict[str, bytes]:
     """The forms of a secret: in the clear, encoded, or as a digest that anyone can compute to test a guess."""

@@ -197,6 +197,7 @@ def check_all(daemon: Daemon, *, batches: int) -> None:
     assert daemon.http("GET", "/ready").status == 200
 
 
+@pytest.mark.sqlite("shared subscriptions are one for each operation: other topics are not heard")
 @pytest.mark.timeout(120)
 def test_random_messages(make_daemon: Callable[..., Daemon]):
     """Hundreds of messages on every topic: each request gets one answer, none is an internal error, nothing is cut."""

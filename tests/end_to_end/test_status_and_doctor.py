@@ -35,7 +35,7 @@ def test_commands_tell_what_is_wrong_and_what_to_do(make_daemon: Callable[..., D
     aliciacfg(daemon, "patch", "voice_router", '{"settings": {"max_sessions": 11}}')
     place = "/services/voice_router/settings/max_sessions"
     hidden = aliciacfg(daemon, "file", "set", "environments/dev.yaml", place, "12")
-    assert hidden.stderr.startswith("warning: /settings/max_sessions: shadowed by overlay, revision 2")
+    assert "warning: /settings/max_sessions: shadowed by overlay, revision 2" in hidden.stderr
     dev = daemon.environments / "dev.yaml"
     dev.write_text(dev.read_text() + "\nnonsense: [\n")
     wait_until(lambda: aliciacfg(daemon, "health").returncode == 1, why="the edit was refused")
