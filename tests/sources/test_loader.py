@@ -299,14 +299,14 @@ def test_files_that_cannot_be_read_are_problems_like_others(write: Write, kind: 
 def test_a_directory_may_have_any_name(tmp_path: Path):
     """The home's directories, there or not: messages about them can be shown."""
     odd = tmp_path / os.fsdecode(b"home\xff\n")
-    directories = {"environments_dir": odd / "environments", "schemas_dir": odd}
+    environments = odd / "environments"
     with pytest.raises(SourceError) as caught:
-        load(**directories, variables={}, edits=None)
+        load(environments_dir=environments, schemas_dir=odd, variables={})
     assert all(str(problem).isprintable() for problem in caught.value.problems)
-    directories["environments_dir"].mkdir(parents=True)
+    environments.mkdir(parents=True)
     (odd / "bell.yaml").write_text("[")
     with pytest.raises(SourceError) as caught:
-        load(**directories, variables={}, edits=None)
+        load(environments_dir=environments, schemas_dir=odd, variables={})
     (problem,) = caught.value.problems
     assert problem.file == r"home\xff\u000a/bell.yaml"
 
