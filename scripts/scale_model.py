@@ -20,11 +20,11 @@ class Inputs:
     subscribers: int = 10_000_000
     services_per_home: int = 10_000
     daemons_per_home: int = 3
-    daemon_mb: int = 205
+    daemon_mb: int = 208
     document_bytes: int = 1_162
     changes_per_service_and_day: float = 10
     peak_factor: float = 10
-    writes_per_second_of_a_home: int = 546
+    writes_per_second_of_a_home: int = 248
     history_keep: int = 1_000
     row_bytes: int = 2_200
     disk_gb_of_a_database_node: int = 500
@@ -35,7 +35,7 @@ class Inputs:
     connections_of_a_broker_node: int = 500_000
     deliveries_per_second_of_a_broker_node: int = 100_000
     keepalive_seconds: int = 60
-    seconds_to_publish_a_home: float = 5.8
+    seconds_to_publish_a_home: float = 5.7
     get_microseconds: float = 11
     spread_seconds: int = 60
     reconnect_seconds: int = 300
@@ -53,7 +53,7 @@ SOURCES: dict[str, tuple[str, str]] = {
     "peak_factor": ("busiest second, in means", "assumed"),
     "writes_per_second_of_a_home": (
         "writes a second of a home",
-        "measured: [Durable set](performance.md#durable-set), one writer, SQLite",
+        "measured: [Several daemons](performance.md#several-daemons-durable-set), one writer, three daemons",
     ),
     "history_keep": ("revisions that are kept of a service", "the default of `ALICIACFG_HISTORY_KEEP`"),
     "row_bytes": (
