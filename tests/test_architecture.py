@@ -18,8 +18,8 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 
 # Lowest first. A module imports from its own package and from those of lower rows; never from one beside it.
 ROWS = (
-    ("errors", "atomic_files", "cancellation", "counted", "line_writer", "memory", "stop_deadline", "terminal_text"),
-    ("tls", "text_files", "private_files"),
+    ("errors", "atomic_files", "counted", "line_writer", "memory", "stop_deadline", "terminal_text"),
+    ("cancellation", "tls", "text_files", "private_files"),
     ("documents", "dotenv_file"),
     ("logs", "model"),
     ("settings", "schemas", "api"),

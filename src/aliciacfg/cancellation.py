@@ -1,7 +1,9 @@
-"""Ending a task by cancellation, also where a library drops one."""
+"""Ending a task by cancellation, also where a library drops one; and tasks that nobody waits for any more."""
 
 import asyncio
 from typing import Any
+
+from aliciacfg.errors import AliciacfgError
 
 _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
@@ -19,3 +21,16 @@ async def end_task(task: "asyncio.Task[Any]") -> None:
             # How it ended does not matter any more.
             await asyncio.gather(task, return_exceptions=True)
             return
+
+
+def note_end(task: "asyncio.Task[Any]") -> None:
+    """Take note of how a task has ended that nobody waits for any more; a callback of that task.
+
+    asyncio would log each error. One of the project's own was for whoever waited, and is no fault of the program; any
+    other one goes to the handler of the event loop, which logs it.
+    """
+    if task.cancelled() or (error := task.exception()) is None or isinstance(error, AliciacfgError):
+        return
+    task.get_loop().call_exception_handler(
+        {"message": "a task failed that nobody waited for any more", "exception": error, "task": task}
+    )

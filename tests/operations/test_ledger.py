@@ -1,6 +1,8 @@
 """Answers to writes, kept so that a repetition of a request is not carried out again."""
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import PatchRequest, WriteRequest
-from aliciacfg.errors import Answered, Conflict, Unavailable, Unconfirmed
+from aliciacfg.errors import Answered, Busy, Conflict, Unavailable, Unconfirmed
 from aliciacfg.operations import patience
 from aliciacfg.operations.ledger import Ledger, closed, opened
+from inprocess import eventually
 
 ASKING = Caller("voice_router", "mqtt")
 ANSWER = Answer(b'{"revision":2}', "etag", created=True)
@@ -139,6 +142,37 @@ async def test_a_write_that_nobody_waits_for_is_cancelled():
     asking.cancel()
     await asyncio.wait({asking})
     assert (asking.cancelled(), ended.is_set()) == (True, True)
+
+
+@pytest.mark.parametrize("error", [Busy("Try again."), KeyError("a fault")])
+async def test_only_a_fault_is_logged_of_a_write_that_nobody_waits_for_any_more(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """One that was cancelled and is refused all the same, and one that was given up while the database stood still."""
+    monkeypatch.setattr(patience, "_PATIENCE_SECONDS", 0.01)
+    daemon, goes_on = Daemon(Kept()), asyncio.Event()
+
+    async def carry_out(_caller: Caller) -> Answer:
+        with contextlib.suppress(asyncio.CancelledError):
+            await goes_on.wait()
+        raise type(error)(*error.args)
+
+    cancelled = asyncio.create_task(daemon.ask(patch(), carry_out=carry_out))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.wait({cancelled})
+    assert cancelled.cancelled()
+    daemon.stands_still = True
+    with pytest.raises(Unconfirmed):
+        await daemon.ask(patch(), carry_out=carry_out)
+    goes_on.set()
+    await eventually(lambda: len(asyncio.all_tasks()) == 1)
+    del cancelled
+    gc.collect()
+    logged = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert len(logged) == (0 if isinstance(error, Busy) else 2)
+    assert all("nobody waited for any more" in text for text in logged)
 
 
 async def test_a_request_that_was_not_repeated_costs_no_question():

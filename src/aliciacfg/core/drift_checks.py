@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from aliciacfg.cancellation import note_end
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.counted import counted, counted_are
@@ -98,6 +99,7 @@ class DriftChecks:
         try:
             await asyncio.wait({probing}, timeout=_HANGING_SECONDS)
         except asyncio.CancelledError:
+            probing.add_done_callback(note_end)
             probing.cancel()
             raise
         if not probing.done():

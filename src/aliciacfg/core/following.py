@@ -330,6 +330,8 @@ class Following:
             await item.run()
         except Exception as error:  # noqa: BLE001 - passed on to the waiter of the step
             item.done.set_exception(error)
+            # Marks the exception as retrieved: the waiter may be gone.
+            item.done.exception()
         else:
             item.done.set_result(None)
 

@@ -10,8 +10,9 @@ from aiohttp import web
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import GetRequest, Request
+from aliciacfg.cancellation import note_end
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Conflict, OperationError
+from aliciacfg.errors import Conflict
 from aliciacfg.http.bodies import FieldReader, pop_service, refuse_unknown, service_is_in_body
 from aliciacfg.http.callers import CALLER, identify
 from aliciacfg.http.conditions import LongPolls, apply_condition, held_by_client, is_conditional, is_held
@@ -157,20 +158,12 @@ class OperationHandler:
         try:
             return await asyncio.shield(write)
         except asyncio.CancelledError:
-            write.add_done_callback(_note_unread)
+            write.add_done_callback(note_end)
             raise
         finally:
             # A refusal's traceback refers to this call, and the task to the refusal: a circle would keep the document
             # until Python looks for circles.
             del write
-
-
-def _note_unread(write: "asyncio.Task[Answer]") -> None:
-    """Take note of how a write ended whose client has disconnected; a refusal is no fault of the program."""
-    if not write.cancelled() and (error := write.exception()) and not isinstance(error, OperationError):
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": "a write failed after its client had disconnected", "exception": error, "task": write}
-        )
 
 
 def _reply(operation: Operation, http_request: web.Request, answer: Answer, request_id: str | None) -> Reply:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from aliciacfg.cancellation import note_end
 from aliciacfg.errors import Unconfirmed
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class WritePatience:
                 self._leave(task)
                 raise Unconfirmed(_UNKNOWN)
         except asyncio.CancelledError:
+            # It may end with a refusal all the same.
+            task.add_done_callback(note_end)
             task.cancel()
             await asyncio.wait({task})
             raise
@@ -80,10 +83,5 @@ class WritePatience:
 
     def _leave(self, task: asyncio.Task[Any]) -> None:
         self._left.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._left.discard(task)
-        if not task.cancelled():
-            # Marks the exception as retrieved: nobody waits for it.
-            task.exception()
+        task.add_done_callback(self._left.discard)
+        task.add_done_callback(note_end)
