@@ -89,3 +89,18 @@ def test_commands_read_the_database_of_a_daemon_that_does_not_run(daemon: Daemon
     assert (checked["confirmed"] > 10, checked["broken"], checked["problem"]) == (True, [], None)
     rotated = aliciacfg(daemon, "keys", "rotate")
     assert (rotated.returncode, "share the database" in rotated.stderr) == (1, True)
+
+
+def test_setup_refuses_files_that_became_invalid(daemon: Daemon):
+    """As on SQLite, although a daemon would start with what served before."""
+    assert daemon.stop() == 0
+    assert aliciacfg(daemon, "setup", "access").returncode == 0
+    before = {path: path.read_bytes() for path in (daemon.directory / "access").iterdir()}
+    with (daemon.environments / "base.yaml").open("a") as base:
+        base.write("  bell: {mqtt_config: {port: x}, api_config: {port: 8099}}\n")
+    refused = aliciacfg(daemon, "setup", "access")
+    assert refused.returncode == 4, refused.stderr
+    assert "bell /mqtt_config/port: found a string of 1 character; expected an integer" in refused.stderr
+    assert {path: path.read_bytes() for path in (daemon.directory / "access").iterdir()} == before
+    daemon.start()
+    assert "validation_failed" in daemon.http("GET", "/health").json["alerts"]

@@ -160,7 +160,12 @@ class Reloads:
                     beside=beside,
                 )
 
-            await (load(await self._read_files()) if self._served is None else self._start_shared(self._served, load))
+            served = self._served
+            await (
+                load(await self._read_files())
+                if served is None
+                else self._start_shared(served, load, degraded=degraded)
+            )
         except Unavailable as error:
             self._state.active = self._active_before
             if not degraded or not self._state.count(self._state.active):
@@ -183,11 +188,18 @@ class Reloads:
             self.degraded = None if self.degraded == _UNSTORED else self.degraded
         return True
 
-    async def _start_shared(self, served: ServedFiles, load: Callable[[Sources, str], Awaitable[None]]) -> None:
+    async def _start_shared(
+        self, served: ServedFiles, load: Callable[[Sources, str], Awaitable[None]], *, degraded: bool
+    ) -> None:
         """Load what serves, or the files on the disk if this daemon is alone and they were edited.
 
+        Args:
+            served: Knows both.
+            load: Puts files in force, beside those with the given digest.
+            degraded: If the files on the disk are not valid, load what serves instead.
+
         Raises:
-            SourceError: Neither can be used.
+            SourceError: Neither can be used; or not those that are to be loaded.
             Unavailable: The store cannot be read or written.
         """
         refusal: SourceError | None = None
@@ -203,7 +215,7 @@ class Reloads:
                 # Another daemon that starts was faster.
                 continue
             except SourceError as error:
-                if refusal is not None or not served.digest:
+                if refusal is not None or not served.digest or not degraded:
                     raise
                 refusal = error
                 continue
