@@ -59,6 +59,7 @@ from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.broker.dev_port import noted_port
+from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.replica_session import ReplicaSession
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import LeaderPart, MqttSession
@@ -420,6 +421,7 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
     requests = Requests(
         core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
     )
+    limit = PacketLimit(settings.max_packet_bytes)
 
     def session(leader_part: LeaderPart | None = None) -> MqttSession:
         return MqttSession(
@@ -434,6 +436,7 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
             order=core.order,
             on_drained=core.announcements.note_drained,
             max_packet_bytes=settings.max_packet_bytes,
+            limit=limit,
             updates_per_second=settings.max_updates_per_second,
             leader_part=leader_part,
         )
@@ -447,12 +450,15 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
         alerts=core.alerts,
         supervisor=core.supervisor,
         readiness=core.readiness,
+        serves_home=lambda: home.serving,
         home_key=core.home_key,
         max_packet_bytes=settings.max_packet_bytes,
+        limit=limit,
     )
     part = LeaderPart(leadership=core.leadership, takes_requests=lambda: not shared.sharing, prepare=core.take_over)
+    home = session(part)
     return ReplicaSession(
-        home=session(part),
+        home=home,
         requests=shared,
         leadership=core.leadership,
         another_leads=lambda: core.presence.another_leads,

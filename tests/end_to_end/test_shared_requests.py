@@ -111,6 +111,42 @@ async def test_daemons_of_a_home_share_its_requests(tmp_path: Path, broker: Brok
         assert all(replica.answered >= 10 for replica in made)
 
 
+async def test_a_report_that_was_published_with_the_retain_flag_counts(tmp_path: Path, broker: Broker):
+    """When it comes, as with a daemon alone."""
+    reported = {f"copy{number}" for number in range(4)}
+    async with home(tmp_path, broker.port, 2) as made, client(broker.port) as mqtt:
+        for name in reported:
+            report = {"instance": name, "revision": 1, "checksum": "", "status": "applied"}
+            await mqtt.publish("alicia/config/applied/bell1", report, retain=True)
+        listed: set[str] = set()
+        async with asyncio.timeout(SECONDS):
+            while listed != reported:
+                for replica in made:
+                    answer = await replica.core.ask("instances", "bell1")
+                    listed |= {item["instance"] for item in answer["instances"]}
+                await asyncio.sleep(0.01)
+
+
+async def test_what_a_stranger_retains_is_taken_away_at_any_depth(tmp_path: Path, broker: Broker):
+    """By the leader, though requests come to it on another connection."""
+    async with home(tmp_path, broker.port, 2), client(broker.port) as mqtt:
+        for name in ("nobody", "not/a/name"):
+            await mqtt.subscribe(f"alicia/config/update/{name}")
+            await mqtt.publish(f"alicia/config/update/{name}", b"{}", retain=True)
+            while (await mqtt.next()).payload:
+                pass
+
+
+async def test_an_operation_that_does_not_exist_is_answered_by_nobody(tmp_path: Path, broker: Broker):
+    """The requests of each operation are shared by themselves."""
+    async with home(tmp_path, broker.port, 2), client(broker.port) as mqtt:
+        await mqtt.subscribe(ANSWERS)
+        await mqtt.publish("alicia/config/frobnicate/bell1", ResponseTopic=ANSWERS)
+        assert await mqtt.silence(0.3) == []
+        await mqtt.publish("alicia/config/get/bell1", ResponseTopic=ANSWERS)
+        assert (await mqtt.until(ANSWERS)).json["status"] == "success"
+
+
 async def test_the_others_go_on_when_one_of_them_dies(tmp_path: Path, broker: Broker):
     """What the broker sends after it noticed is answered; no request is answered by two."""
     async with home(tmp_path, broker.port) as made, load(broker.port) as requester:
@@ -272,6 +308,22 @@ async def test_a_question_that_the_broker_does_not_deliver_is_one_without_an_ans
             await requester.send(20)
             await eventually(lambda: requester.all_answered)
             assert all(replica.shared.joined for replica in made)
+    finally:
+        broker.stop()
+
+
+async def test_requests_are_taken_where_the_broker_denies_the_health_of_the_home(tmp_path: Path):
+    """An alert says so. Who leads knows whose broker it is; the others ask who takes requests."""
+    (tmp_path / "acl").write_text(f"pattern deny {HEALTH}\npattern readwrite #\n")
+    (tmp_path / "acl").chmod(0o644)
+    broker = Broker(tmp_path / "broker", config=f"acl_file {tmp_path / 'acl'}\n").start()
+    try:
+        async with home(tmp_path, broker.port, 2) as made, load(broker.port) as requester:
+            await eventually(lambda: all(replica.session.ready.is_set() for replica in made))
+            assert f"undelivered:{HEALTH}" in made[0].core.standing
+            await requester.send(20)
+            await eventually(lambda: requester.all_answered)
+            assert all(replica.answered for replica in made)
     finally:
         broker.stop()
 

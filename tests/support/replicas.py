@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.replica_session import ReplicaSession
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import LeaderPart, MqttSession
@@ -36,6 +37,7 @@ class Replica:
     def __post_init__(self) -> None:
         parts, address = self.core.parts, self.address
         requests = Requests(parts.service, reply_prefixes=(), max_config_bytes=256 * 1024)
+        limit = PacketLimit(_PACKET_BYTES)
         self.shared = SharedRequests(
             address=address,
             service=parts.service,
@@ -43,8 +45,10 @@ class Replica:
             alerts=parts.alerts,
             supervisor=parts.supervisor,
             readiness=self.readiness,
+            serves_home=lambda: self.home.serving,
             home_key=parts.home_key,
             max_packet_bytes=_PACKET_BYTES,
+            limit=limit,
             proof_seconds=self.proof_seconds,
         )
         self.home = MqttSession(
@@ -59,6 +63,7 @@ class Replica:
             order=parts.order,
             on_drained=parts.announcements.note_drained,
             max_packet_bytes=_PACKET_BYTES,
+            limit=limit,
             updates_per_second=1000.0,
             leader_part=LeaderPart(
                 leadership=self.leadership,

@@ -53,7 +53,7 @@ class Link:
         serve: Callable[[Connection, asyncio.TaskGroup], Awaitable[None]],
         on_lost: Callable[[], bool],
         supervisor: Supervisor,
-        max_packet_bytes: int,
+        limit: PacketLimit,
     ) -> None:
         """Make a link without a connection.
 
@@ -64,14 +64,14 @@ class Link:
                 tasks, in which errors end the connection.
             on_lost: Called when a connection has ended, or was not made; returns whether it served.
             supervisor: Is told of unexpected errors.
-            max_packet_bytes: The largest MQTT packet that is sent or received.
+            limit: Learns the largest packet that the broker takes.
         """
         self._address = address
         self._make_session = make_session
         self._serve = serve
         self._on_lost = on_lost
         self._supervisor = supervisor
-        self._limit = PacketLimit(max_packet_bytes)
+        self._limit = limit
         self._logged = _LoggedReason()
         # Whether the broker spoke MQTT 5 at the previous connection.
         self._speaks_five = False

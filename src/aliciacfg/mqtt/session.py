@@ -31,6 +31,7 @@ from aliciacfg.mqtt.link import Link
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.pace import Pace
+from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
 from aliciacfg.mqtt.reports import Reports
@@ -47,8 +48,9 @@ _WILL_DELAY_SECONDS = 10
 # What ends a connection; any other error in one of its tasks is a fault of that task alone.
 _ENDINGS = (AnotherDaemon, BrokerUnavailable)
 _REQUESTS = f"{topics.CONFIG}#"
-# What the daemon hears under ``alicia/config/`` where requests come to it on another connection.
-_RETAINED = (f"{topics.UPDATE}+", topics.ENVIRONMENT, topics.KEY)
+# What the daemon hears under ``alicia/config/`` where requests come to it on another connection. A stranger may have
+# retained something at any depth.
+_RETAINED = (f"{topics.UPDATE}#", topics.ENVIRONMENT, topics.KEY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class MqttSession:
         order: Order,
         on_drained: Callable[[], None],
         max_packet_bytes: int,
+        limit: PacketLimit,
         updates_per_second: float,
         leader_part: LeaderPart | None = None,
     ) -> None:
@@ -107,7 +110,8 @@ class MqttSession:
             supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
             order: Tells our messages from those of others.
             on_drained: Called whenever the broker was seen to hold the whole outbox.
-            max_packet_bytes: The largest MQTT packet that is sent or received.
+            max_packet_bytes: The largest MQTT packet that is received.
+            limit: Learns the largest packet that may be sent.
             updates_per_second: How many retained messages are published a second, of many that are due at once.
             leader_part: For a daemon that is one of several of its home; then the session runs only while it leads.
         """
@@ -171,7 +175,7 @@ class MqttSession:
             serve=self._serve,
             on_lost=self._on_lost,
             supervisor=supervisor,
-            max_packet_bytes=max_packet_bytes,
+            limit=limit,
         )
         # Whether the present connection serves, and whether requests come on it.
         self._serving = False
@@ -203,6 +207,11 @@ class MqttSession:
             await self._health_publisher.stop(connection)
         except BrokerUnavailable as error:
             _log.warning("offline_not_published", reason=str(error))
+
+    @property
+    def serving(self) -> bool:
+        """Whether there is a connection on which the home is served."""
+        return self._serving
 
     def abort(self) -> None:
         """Close the connection without a DISCONNECT, so that the broker publishes the last will (MQTT 5 §3.1.2.5)."""

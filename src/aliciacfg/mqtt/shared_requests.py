@@ -10,10 +10,11 @@ here.
 A daemon that was stopped, with SIGSTOP for example, finds old requests in its socket when it goes on. Their senders
 have repeated them to others by then, and may have sent newer ones, so it drops them with the connection.
 
-A daemon joins the group while it is ready and the broker is known to be its home's. One that is not ready, because it
-cannot reach the database, takes part while no other daemon of the home is ready (``mqtt/ready_members``): it answers
-from memory what it may. It leaves in order: UNSUBSCRIBE, a marker behind everything that the broker has queued for it,
-the answers to all of that and their acknowledgements. So nothing is lost.
+A daemon joins the group while it is ready and the broker is known to be its home's: the health there names it, or a
+daemon of the home that takes requests answers. One that is not ready, because it cannot reach the database, takes part
+while no other daemon of the home is ready (``mqtt/ready_members``): it answers from memory what it may. It leaves in
+order: UNSUBSCRIBE, a marker behind everything that the broker has queued for it, the answers to all of that and their
+acknowledgements. So nothing is lost.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import msgspec
 import structlog
 
 from aliciacfg.bus.address import BrokerAddress
@@ -37,6 +39,7 @@ from aliciacfg.mqtt.intake import Intake
 from aliciacfg.mqtt.link import Link
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.peers import parse_health
 from aliciacfg.mqtt.ready_members import ReadyMembers
 from aliciacfg.mqtt.reports import Reports
@@ -66,7 +69,7 @@ _STILL_SECONDS = 3.0
 _TICK_SECONDS = 0.5
 _PROOF_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
-# Between two questions of a daemon that is not ready, whether another one is.
+# Between two questions of a daemon that is not ready, whether another one is; or that does not know the broker.
 _ASK_SECONDS = 1.0
 # Until it is tried again whether the broker shares subscriptions.
 _AGAIN_SECONDS = 60.0
@@ -95,8 +98,10 @@ class SharedRequests:
         alerts: Alerts,
         supervisor: Supervisor,
         readiness: Readiness,
+        serves_home: Callable[[], bool],
         home_key: bytes,
         max_packet_bytes: int,
+        limit: PacketLimit,
         proof_seconds: float = _PROOF_SECONDS,
     ) -> None:
         """Take nothing yet.
@@ -108,8 +113,11 @@ class SharedRequests:
             alerts: Published; raised while the broker does not share subscriptions.
             supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
             readiness: Whether this daemon can confirm its answers.
+            serves_home: Returns whether this daemon leads and serves the broker, which it found to be its home's.
             home_key: Tells messages of the home's daemons from those of others; secret.
-            max_packet_bytes: The largest MQTT packet that is sent or received.
+            max_packet_bytes: The largest MQTT packet that is received.
+            limit: Learns the largest packet that may be sent, together with the connection of the home: on MQTT 3.1.1
+                it costs connections to find out.
             proof_seconds: How long the broker may take to deliver the marker that proves a shared subscription.
         """
         self._address = address
@@ -117,6 +125,7 @@ class SharedRequests:
         self._alerts = alerts
         self._supervisor = supervisor
         self._readiness = readiness
+        self._serves_home = serves_home
         self._max_packet_bytes = max_packet_bytes
         self._proof_seconds = proof_seconds
         self._pauses = Pauses(_STILL_SECONDS)
@@ -146,7 +155,7 @@ class SharedRequests:
             serve=self._serve,
             on_lost=self._on_lost,
             supervisor=supervisor,
-            max_packet_bytes=max_packet_bytes,
+            limit=limit,
         )
         self._turns = Turns()
         # Whether the last health that came named this home, on this connection and on an earlier one.
@@ -304,7 +313,7 @@ class SharedRequests:
         """
         try:
             while True:
-                await self._turns.until(lambda: self._is_ours)
+                await self._until_ours(connection)
                 await self._until_needed(connection)
                 self._intake.admission.open()
                 self.joined = True
@@ -316,6 +325,20 @@ class SharedRequests:
                 await self._leave(connection)
         finally:
             self._note_left()
+
+    async def _until_ours(self, connection: Connection) -> None:
+        """Wait until the broker is known to be the home's.
+
+        Its health says so, if the access list lets this daemon publish and read it. If not, the daemon that leads has
+        found out, and the others hear from one that takes requests.
+        """
+        while not self._is_ours:
+            try:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    await self._turns.until(lambda: self._is_ours)
+            except TimeoutError:
+                if self._serves_home() or await self._others.any_other(connection, goes_on=lambda: not self._is_ours):
+                    self._note_ours()
 
     async def _until_needed(self, connection: Connection) -> None:
         """Wait until this daemon is ready, or no other one of the home is."""
@@ -401,7 +424,11 @@ class SharedRequests:
     def _dispatch(self, inbound: Inbound) -> bool:
         topic = inbound.topic
         if topic.startswith(topics.APPLIED):
-            # Every member is subscribed with Retain As Published.
+            connection = self._link.connection
+            if inbound.retained and connection is not None and connection.protocol == "5":
+                # It comes live: nothing that the broker has kept comes over a shared subscription (MQTT 5 §4.8.2), and
+                # with Retain As Published the flag only says that the broker keeps it.
+                inbound = msgspec.structs.replace(inbound, retained=False)
             return self._inbox.submit(inbound, self._reports.receive, name="report of a service")
         if topic.startswith(topics.CONFIG):
             return self._inbox.receive_request(inbound)
