@@ -104,6 +104,40 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in skipped]
 
 
+class Mixing:
+    """Puts files whose tests wait for processes between those that use the processor, where several run at a time.
+
+    By name, a fourth of all files would wait at the end while no other test is left.
+    """
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Order the files; the tests of one stay together, for the fixtures that they share."""
+        files: dict[Path, list[pytest.Item]] = {}
+        for item in items:
+            files.setdefault(item.path, []).append(item)
+        waiting = [path for path in files if any(path.is_relative_to(folder) for folder in WITH_PROCESSES)]
+        others = [path for path in files if path not in waiting]
+        count = max(sum(len(files[path]) for path in others), 1)
+        mixed: list[pytest.Item] = []
+        placed = passed = 0
+        for path in others:
+            while placed * count < passed * len(waiting):
+                mixed += files[waiting[placed]]
+                placed += 1
+            mixed += files[path]
+            passed += len(files[path])
+        for path in waiting[placed:]:
+            mixed += files[path]
+        items[:] = mixed
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mix the files in each of several processes, which all have the same order."""
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Mixing())
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector the thousands of tests that were collected: they stay until the end."""
     gc.collect()

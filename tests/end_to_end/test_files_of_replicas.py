@@ -1,5 +1,6 @@
 """Whole daemons of one home on one PostgreSQL database whose machines do not all have the same files."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from daemons import Daemon
 from machine import wait_until
 from postgres import Postgres
 from replica_daemons import drift, health, listed, others, start_replicas, status, wait_for_leader
+from soak import rarely
 
 SERVICE = "sonos_service"
 # Longer than an edit of all machines is waited for.
@@ -119,7 +121,7 @@ def test_a_reload_puts_the_files_of_one_machine_in_force(make_replicas: Callable
     wait_until(lambda: set(drift(second)) == {f"environments/dev.yaml on {second.directory.name}"})
 
 
-@pytest.mark.parametrize("kind", ["other", "empty", "broken", "missing"])
+@pytest.mark.parametrize("kind", ["other", rarely("empty"), rarely("broken"), "missing"])
 def test_a_daemon_that_starts_with_other_files_serves_what_serves(
     make_replicas: Callable[..., list[Daemon]], kind: str
 ):
@@ -187,7 +189,8 @@ def test_variables_of_files_are_those_of_the_daemon_that_took_them_over(make_rep
     assert first.http("POST", "/reload", {}).status == 200
     serves(daemons, 31)
     wait_until(lambda: set(drift(second)) == {"${VOLUME} on b"}, seconds=DRIFTED)
-    assert "32" not in str(status(second, "/drift"))
+    # Not a part of an address or a time.
+    assert not re.search(r"(?<![\d.])32(?!\d)", str(status(second, "/drift")))
     second.kill()
     second.start()
     serves(daemons, 31)

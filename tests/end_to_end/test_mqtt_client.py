@@ -15,6 +15,7 @@ from broker_proxies import older_broker
 from brokers import Broker
 from machine import SECONDS
 from mqtt_clients import client
+from soak import rarely
 
 HEALTH = "alicia/system/health/config_service"
 SHARED = {"message_id": "1", "payload": {"status": "healthy", "replica": {"name": "a"}}}
@@ -84,7 +85,7 @@ async def test_a_request_has_all_of_its_time_to_be_taken(broker: Broker, monkeyp
         broker.process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("protocol", ["5", rarely("3.1.1")])
 async def test_a_request_that_is_not_answered_is_repeated(broker: Broker, protocol: str):
     """As it was, so that it is known to be the same. One that writes only where daemons carry it out once."""
     async with client(broker.port) as daemon, address_of(broker, protocol) as address:

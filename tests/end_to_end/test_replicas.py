@@ -25,6 +25,7 @@ from machine import wait_until
 from mqtt_clients import SECONDS, Client, client
 from postgres import Postgres
 from replica_daemons import health, leader, listed, others, role, start_replicas, status, wait_for_leader
+from soak import rarely
 
 SERVICE = "sonos_service"
 SERVICES = (SERVICE, "voice_router")
@@ -215,7 +216,7 @@ def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[D
         server.remove()
 
 
-@pytest.mark.parametrize("fault", ["away", "hangs"])
+@pytest.mark.parametrize("fault", ["away", rarely("hangs")])
 async def test_gets_over_the_bus_go_on_while_all_are_cut_off_from_the_database(
     make_replicas: Callable[..., list[Daemon]], postgres: Postgres, url: str, fault: str
 ):

@@ -365,6 +365,7 @@ async def rows(trial: ReplicaTrial, query: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in await asyncio.to_thread(trial.execute, query)]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 async def test_an_old_version_beside_a_new_one(trial: ReplicaTrial):
     """The format rises when the last old one is away: it hangs, goes on afterwards, and writes nothing more.
