@@ -24,9 +24,11 @@ import pytest
 
 from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.sealing.boxes import PrivateKey, PublicKey, seal_for
+from aliciacfg.settings import resolve
+from aliciacfg.storage.home_keys import load_keys
 from brokers import Broker
 from commands import aliciacfg
-from daemons import Daemon, files_under
+from daemons import DATABASES, Daemon, files_under
 from machine import SECONDS
 from mqtt_clients import Client, client
 
@@ -44,8 +46,6 @@ PLANTED = {
 # What whoever sent it has sent, in the open, where the broker passes it on; never what the daemon says.
 REQUESTS = re.compile(r"alicia/config/(?!update/|alert/|environment$|key$)")
 OBSERVER = "observer"
-
-pytestmark = pytest.mark.sqlite("searches the files of the data directory, and copies the database there")
 
 
 def forms(secret: str) -> dict[str, bytes]:
@@ -115,10 +115,16 @@ class Lived:
     def leave(self, name: str) -> None:
         """What lies on the disk now, and what a backup of it would hold."""
         for path in files_under(self.daemon.data):
-            if path.name not in {"keys.json", "admin.token", "mqtt.password"} and not stat.S_ISSOCK(
+            if path.name not in {self.daemon.key_file.name, "admin.token", "mqtt.password"} and not stat.S_ISSOCK(
                 path.stat().st_mode
             ):
                 self.keep("disk", f"{name}: {path.name}", path.read_bytes())
+        if DATABASES.server is not None:
+            tables = self.daemon.stored_rows()
+            values = [value for rows in tables.values() for row in rows for value in row.values()]
+            content = b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
+            self.keep("disk", f"{name}: tables", content)
+            return
         copy = self.daemon.directory / "backup.db"
         with sqlite3.connect(self.daemon.data / "aliciacfg.db") as source, sqlite3.connect(copy) as target:
             source.backup(target)
@@ -387,7 +393,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
 def test_no_planted_secret_is_found(lived: Lived, kind: str):
     """In the open, encoded, or as a digest to try guesses on; nor one that was made on the way."""
     artefacts = lived.artefacts[kind]
-    keys: list[dict[str, str]] = json.loads((lived.daemon.data / "keys.json").read_bytes())["keys"]
+    given = {"data_dir": str(lived.daemon.data)}
+    settings = resolve(given, environ=lived.daemon.environment(), dotenv_values={}).settings
+    keys: list[dict[str, str]] = json.loads(load_keys(settings).content)["keys"]
     made = {
         **{f"token {name}": {"open": text.encode()} for name, text in lived.extra.items()},
         **{f"key {key['key_id']}": {"open": key["private"].encode()} for key in keys},
@@ -433,6 +441,6 @@ def test_every_operation_was_asked_for(lived: Lived):
 def test_files_that_hold_secrets_are_their_owners_alone(lived: Lived):
     """Keys, token and a secrets file with generated passwords are readable by their owner alone."""
     data = lived.daemon.data
-    for path in (data / "keys.json", data / "admin.token"):
+    for path in (lived.daemon.key_file, data / "admin.token"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(lived.secrets.stat().st_mode) & 0o007 == 0
