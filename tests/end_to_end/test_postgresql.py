@@ -91,6 +91,15 @@ def test_commands_read_the_database_of_a_daemon_that_does_not_run(daemon: Daemon
     assert (rotated.returncode, "share the database" in rotated.stderr) == (1, True)
 
 
+def test_the_first_setup_tells_of_the_key_that_it_makes(make_daemon: Callable[..., Daemon], postgres: Postgres):
+    """On standard error: what programs read is on standard output alone."""
+    made = make_daemon(environ={"ALICIACFG_DATABASE_URL": postgres.create()}).keep_services("voice_router")
+    done = aliciacfg(made, "setup", "access")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["environment"] == "dev"
+    assert "copy it into the data directory of each other machine" in done.stderr
+
+
 def test_setup_refuses_files_that_became_invalid(daemon: Daemon):
     """As on SQLite, although a daemon would start with what served before."""
     assert daemon.stop() == 0

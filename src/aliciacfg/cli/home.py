@@ -12,10 +12,9 @@ from aliciacfg.atomic_files import unwritable
 from aliciacfg.cli import formatting, notices, options, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
-from aliciacfg.cli.local_client import ask_daemon, exit_locked
-from aliciacfg.cli.loop import run
+from aliciacfg.cli.local_client import ask_daemon, next_active_environment
 from aliciacfg.cli.suggestions import close_to, did_you_mean
-from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SourceError
+from aliciacfg.errors import AliciacfgError, SourceError
 
 if TYPE_CHECKING:
     from aliciacfg.core.file_check import FileProblem
@@ -94,7 +93,6 @@ def require_readable(settings: "Settings", sources: "Sources", environment: str 
 
 def active_environment(settings: "Settings") -> str:
     """Return the environment that is active, or that the next start activates."""
-    from aliciacfg.offline import next_environment
     from aliciacfg.storage.backend import database_in
 
     answer = ask_daemon(settings, "environments", None, {})
@@ -102,10 +100,7 @@ def active_environment(settings: "Settings") -> str:
         return parse(exit_if_refused(answer), EnvironmentsAnswer).active
     if not database_in(Path(settings.data_dir), settings.database_url).exists():
         return settings.environment
-    try:
-        return run(next_environment(settings))
-    except DataDirectoryInUse:
-        exit_locked(settings)
+    return next_active_environment(settings)
 
 
 def problems_with(

@@ -59,6 +59,19 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
         return None
 
 
+def next_active_environment(settings: "Settings") -> str:
+    """Return the environment that is active after the next start; while a daemon runs, end the program."""
+    from aliciacfg import logs
+    from aliciacfg.offline import next_environment
+
+    # Without this, warnings would go to standard output. One tells of a key that was made, of which to keep a copy.
+    logs.configure(level="warning", form="auto")
+    try:
+        return run(next_environment(settings))
+    except DataDirectoryInUse:
+        exit_locked(settings)
+
+
 def exit_running(settings: "Settings") -> NoReturn:
     """End the program: it changes what the daemon of this home has in memory."""
     from aliciacfg.storage.data_directory import holder

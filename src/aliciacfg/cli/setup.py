@@ -14,9 +14,8 @@ from aliciacfg.cli import formatting, inputs, notices, options, output
 from aliciacfg.cli.acl import access_list_of
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
-from aliciacfg.cli.local_client import administer_with, ask_daemon, exit_locked
-from aliciacfg.cli.loop import run
-from aliciacfg.errors import DataDirectoryInUse, SettingsError, SourceError
+from aliciacfg.cli.local_client import administer_with, ask_daemon, next_active_environment
+from aliciacfg.errors import SettingsError, SourceError
 from aliciacfg.model import names
 
 if TYPE_CHECKING:
@@ -131,15 +130,10 @@ def _check_directory(directory: Path) -> None:
 
 def _environment(settings: "Settings") -> str:
     """Return the environment that is active, or that the next start activates."""
-    from aliciacfg.offline import next_environment
-
     answer = ask_daemon(settings, "environments", None, {})
     if answer is not None:
         return parse(exit_if_refused(answer), EnvironmentsAnswer).active
-    try:
-        return run(next_environment(settings))
-    except DataDirectoryInUse:
-        exit_locked(settings)
+    return next_active_environment(settings)
 
 
 def _files_of(settings: "Settings", environment: str) -> "Environment":
