@@ -17,7 +17,16 @@ from nacl.public import PrivateKey
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core.commits import Commits
-from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Superseded, Unavailable, Unconfirmed
+from aliciacfg.errors import (
+    Conflict,
+    NotFound,
+    OperationError,
+    SourceError,
+    SourceProblem,
+    Superseded,
+    Unavailable,
+    Unconfirmed,
+)
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.sources.file_texts import FileTexts
@@ -289,6 +298,36 @@ async def test_a_load_of_files_on_one_daemon_reaches_the_other(replicas: Replica
     await second.ask("reload")
     assert replicas.rows.commit == commit
     assert memory(second) == memory(first)
+
+
+async def test_a_daemon_that_cannot_use_the_files_that_serve_is_not_ready(replicas: Replicas, monkeypatch: Any):
+    """Nothing can be written through it, so that requests had better go to the others; until it can use them."""
+    first, second = await replicas.start(), await replicas.start()
+    served, parse = second.parts.served, second.parts.source_files.parse
+    assert served is not None
+
+    def refuse(_texts: FileTexts) -> Sources:
+        raise SourceError([SourceProblem("environments/dev.yaml", None, "is of a later version")])
+
+    async def put_in_force(size: int) -> None:
+        replicas.home.write("environments/dev.yaml", {"services": {"bell": {"settings": {"size": size}}}})
+        await first.ask("reload")
+        await replicas.catch_up()
+
+    monkeypatch.setattr(second.parts.source_files, "parse", refuse)
+    await put_in_force(5)
+    await eventually(lambda: served.refused)
+    with pytest.raises(Unavailable):
+        await second.ask("patch", "bell", patch={"settings": {"size": 7}})
+    await replicas.catch_up()
+    assert first.parts.presence.fault == ""
+    assert "cannot use the files that serve the home" in second.parts.presence.fault
+    monkeypatch.setattr(second.parts.source_files, "parse", parse)
+    await put_in_force(6)
+    await eventually(lambda: not served.refused)
+    await second.ask("patch", "bell", patch={"settings": {"size": 7}})
+    await replicas.catch_up()
+    assert second.parts.presence.fault == ""
 
 
 async def test_what_new_files_bring_is_not_missing_while_they_are_loaded(replicas: Replicas, monkeypatch: Any):

@@ -8,9 +8,10 @@ import jsonpatch
 import pytest
 
 from aliciacfg.core.file_check import check_files
+from aliciacfg.core.restore import SERVED
 from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import NotFound, SourceError, ValidationFailed
-from aliciacfg.model.records import Position
+from aliciacfg.model.records import Position, Write
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from builders import environment_file
 from inprocess import Home, core
@@ -232,3 +233,15 @@ async def test_a_secret_that_the_schema_marks_no_longer_stays_one_over_a_start(t
             assert await core_now.ask("get", "bell") == before
             assert before["config"]["settings"]["code"] == "***"
     assert b"planted-secret-1" not in home.stored
+
+
+async def test_what_served_several_daemons_is_dropped_by_one_that_is_alone(tmp_path: Path):
+    """A home that came back from PostgreSQL: its files on the disk serve, and keys that sealed the others can go."""
+    home = Home(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}})})
+    async with home.core() as made:
+        await made.parts.store.commit([Write(meta=((SERVED, "digest 1 sealed:v1:0123456789abcdef:x y"),))])
+        assert "0123456789abcdef" in await made.parts.store.key_ids()
+    for _ in range(2):
+        async with home.core() as made:
+            assert (await made.parts.store.load()).meta[SERVED] == ""
+            assert "0123456789abcdef" not in await made.parts.store.key_ids()

@@ -11,7 +11,7 @@ from aliciacfg.core.served_files import OthersLoaded, ServedFiles
 from aliciacfg.core.state import State
 from aliciacfg.errors import SourceError
 from aliciacfg.model.records import StoredState
-from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.boxes import Keyring, key_ids
 from aliciacfg.settings import resolve
 from aliciacfg.sources.source_files import SourceFiles
 
@@ -27,6 +27,7 @@ class Machine:
     stored: str | None = None
     alone: bool = True
     now: float = 100.0
+    went_back: bool = False
     files: ServedFiles = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,7 @@ class Machine:
             stored=self.stored,
             note=self.directory / "files",
             alone=alone,
+            went_back=self.went_back,
             clock=lambda: self.now,
         )
 
@@ -57,6 +59,19 @@ class Machine:
         for callback in plan.on_commit:
             callback()
         return plan.meta[SERVED]
+
+    async def put_in_force_again(self) -> str | None:
+        """Have what is on the disk serve, and return the row if there is another one."""
+        plan = Plan(State(), ChangeContext("files", "file"))
+        (await self.files.to_serve(self.files.own, beside=self.files.digest))(plan)
+        for callback in plan.on_commit:
+            callback()
+        return plan.meta.get(SERVED)
+
+    async def starts_with(self) -> str | None:
+        """What a start loads of the disk."""
+        found = await self.files.to_start_with()
+        return None if found is None else found.texts["environments/dev.yaml"]
 
     async def follow(self, row: str) -> None:
         self.files.follow(StoredState(meta={SERVED: row}))
@@ -169,6 +184,77 @@ async def test_what_was_changed_or_is_of_another_home_does_not_open(first: Machi
         machine.files.follow(StoredState(meta={SERVED: found}))
         with pytest.raises(SourceError, match="does not open"):
             await machine.files.stored_texts()
+
+
+async def test_earlier_files_that_somebody_puts_back_serve_nobody(first: Machine, second: Machine, keyring: Keyring):
+    """Neither a daemon that runs nor one that starts, until the one that leads has stored again what serves."""
+    await first.edit("old")
+    earlier = await first.put_in_force()
+    await first.edit("new")
+    row = await first.put_in_force()
+    await second.follow(row)
+    for machine in (first, second):
+        machine.files.follow(StoredState(meta={SERVED: earlier}))
+        assert (machine.files.put_back, machine.files.stale) == (True, False)
+        assert (await machine.files.stored_texts()).texts == {"environments/dev.yaml": "new"}
+    started = Machine(second.directory, keyring, stored=earlier, alone=False)
+    assert started.files.put_back
+    with pytest.raises(SourceError, match="missing in the database"):
+        await started.files.to_start_with()
+    plan = Plan(State(), ChangeContext("files", "file"))
+    first.files.plan_again(plan)
+    assert plan.meta[SERVED].split(" ")[::2] == row.split(" ")[::2]
+    for callback in plan.on_commit:
+        callback()
+    for machine, stale in [(second, False), (started, True)]:
+        machine.files.follow(StoredState(meta=plan.meta))
+        assert (await machine.files.stored_texts()).texts == {"environments/dev.yaml": "new"}
+        assert machine.files.stale is stale
+    assert not any(machine.files.put_back for machine in (first, second, started))
+
+
+async def test_a_database_that_went_back_takes_its_files_with_it(first: Machine, keyring: Keyring):
+    """After a failover or a restore: what is put in force then counts as later than anything before."""
+    await first.edit("old")
+    earlier = await first.put_in_force()
+    await first.edit("new")
+    await first.put_in_force()
+    started = Machine(first.directory, keyring, stored=earlier, went_back=True)
+    assert (await started.files.stored_texts()).texts == {"environments/dev.yaml": "old"}
+    assert not started.files.put_back
+    await started.edit("newer")
+    await first.follow(await started.put_in_force())
+    assert (await first.files.stored_texts()).texts == {"environments/dev.yaml": "newer"}
+
+
+async def test_after_a_rotation_the_same_files_are_stored_anew(first: Machine, second: Machine, keyring: Keyring):
+    """Sealed with the new key: whoever has the old one alone learns nothing, and it can be removed."""
+    await first.edit("text")
+    row = await first.put_in_force()
+    assert await first.put_in_force_again() is None
+    await second.follow(row)
+    await second.edit("mine")
+    keyring.replace_with(Keyring.ephemeral())
+    again = await first.put_in_force_again()
+    assert again is not None
+    assert again.partition(" ")[0] == row.partition(" ")[0]
+    assert key_ids(again.encode()) == {keyring.current}
+    second.files.follow(StoredState(meta={SERVED: again}))
+    assert (await second.files.stored_texts()).texts == {"environments/dev.yaml": "text"}
+    # It composes from these already, and what was edited since still is an edit.
+    assert (second.files.stale, second.files.edited) == (False, True)
+
+
+async def test_what_does_not_open_at_a_start(first: Machine, keyring: Keyring):
+    """With a key that was removed since, in a backup for example: a daemon that is alone has its files serve."""
+    await first.edit("text")
+    row = await first.put_in_force()
+    keyring.replace_with(Keyring.ephemeral())
+    for alone, found in [(True, "text"), (False, None)]:
+        started = Machine(first.directory, keyring, stored=row, alone=alone)
+        assert await started.starts_with() == found
+        with pytest.raises(SourceError, match="does not open"):
+            await started.files.stored_texts()
 
 
 async def test_a_megabyte_of_files(first: Machine, second: Machine):

@@ -75,6 +75,7 @@ class Files:
     edited = False
     differing = ()
     composes = True
+    refused = False
 
 
 async def test_health_tells_of_this_daemon_and_of_all(tmp_path: Path):

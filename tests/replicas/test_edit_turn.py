@@ -65,8 +65,11 @@ async def test_one_that_is_alone_waits_for_nobody():
 
 async def test_one_that_leads_stores_again_what_another_one_misses():
     """It has it in memory."""
-    assert Case(problem=NOTHING_SERVES).turn.is_missed()
+    assert Case(problem=NOTHING_SERVES).turn.is_missed(put_back=False)
     case = Case()
-    assert not case.turn.is_missed()
+    assert not case.turn.is_missed(put_back=False)
     case.reports.live[0] = msgspec.structs.replace(OTHER, replica="a.1", problem=NOTHING_SERVES)
-    assert not case.turn.is_missed()
+    assert not case.turn.is_missed(put_back=False)
+    assert case.turn.is_missed(put_back=True)
+    case.leadership.lose()
+    assert not case.turn.is_missed(put_back=True)

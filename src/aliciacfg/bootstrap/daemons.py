@@ -16,7 +16,7 @@ from aliciacfg.replicas.leadership import Leadership
 from aliciacfg.replicas.lease import Lease
 from aliciacfg.replicas.membership import Membership
 from aliciacfg.replicas.presence import Presence
-from aliciacfg.replicas.readiness import LagCheck, Readiness
+from aliciacfg.replicas.readiness import Readiness, ReadinessCheck
 from aliciacfg.replicas.registry import GONE_SECONDS, Registry
 from aliciacfg.storage.data_directory import DataDirectory
 
@@ -49,7 +49,12 @@ def make_served_files(parts: Parts, data: DataDirectory) -> ServedFiles | None:
         return all(row.replica.partition(".")[0] == data.instance for row in rows)
 
     return ServedFiles(
-        parts.source_files, parts.keyring, stored=parts.restored.served, note=data.path / NOTE_FILE, alone=alone
+        parts.source_files,
+        parts.keyring,
+        stored=parts.restored.served or None,
+        note=data.path / NOTE_FILE,
+        alone=alone,
+        went_back=parts.went_back,
     )
 
 
@@ -131,6 +136,6 @@ def make_membership(parts: Parts, presence: Presence) -> Membership | None:
         lease=lease,
         registry=registry,
         format_rise=format_rise,
-        lag_check=LagCheck(presence.readiness, presence.behind_seconds),
+        readiness_check=ReadinessCheck(presence.readiness, lambda: presence.fault),
         others={"look at the keys": parts.key_reloads.run},
     )

@@ -24,7 +24,7 @@ from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.errors import KeyFileError, Unavailable
-from aliciacfg.model.records import Applied, Position, Token
+from aliciacfg.model.records import Applied, Token
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.store_condition import StoreCondition
@@ -45,6 +45,7 @@ class Parts:
     """The parts that are made first, from which the others are made.
 
     Attributes:
+        went_back: Whether a database that daemons share is of an earlier time than this one has seen, or was restored.
         applied: The revisions that services have reported as applied.
     """
 
@@ -62,6 +63,7 @@ class Parts:
     audit_log: AuditLog
     authorizer: Authorizer
     restored: Restored
+    went_back: bool
     state: State
     outbox: Outbox
     files: LoadedFiles
@@ -95,8 +97,10 @@ async def make_parts(
         Unavailable: The database cannot be read.
     """
     restored = await restore(store, keyring, requested_environment=settings.environment)
+    witnessed = None if store.shared is None else await store.witnessed()
+    went_back = witnessed is not None and witnessed > restored.position
     if shared_keys is not None:
-        await _check_generation(shared_keys, store, restored.position)
+        await _check_generation(shared_keys, went_back=went_back)
     tokens = [unless_revoked(token, keys) for token in await store.tokens()]
     if tokens:
         revoked = [token.token_id for token in tokens if token.confirmed and token.revoked is not None]
@@ -137,6 +141,8 @@ async def make_parts(
         audit_log=audit_log,
         authorizer=Authorizer(tokens, had_tokens=keys.had_tokens, alerts=alerts, clock=time.time),
         restored=restored.without_contents(),
+        # A restore raises the epoch, and so does the start after a failover that lost something.
+        went_back=went_back or (witnessed is not None and witnessed.epoch < restored.position.epoch),
         state=state,
         outbox=Outbox(restored.announcements, message_ids=MessageIds(keyring)),
         files=files,
@@ -156,18 +162,16 @@ async def make_parts(
     )
 
 
-async def _check_generation(keys: SharedKeyStore, store: Store, position: Position) -> None:
+async def _check_generation(keys: SharedKeyStore, *, went_back: bool) -> None:
     """Refuse keys of an earlier time, unless all of the database is: then ``Order`` raises the epoch and tells it.
 
     Raises:
         KeyFileError: Only the keys are.
-        Unavailable: The database cannot be read.
     """
     keys.takes_back = False
     if keys.went_back is None:
         return
-    witnessed = await store.witnessed()
-    if witnessed is None or witnessed <= position:
+    if not went_back:
         raise keys.went_back
     _log.warning("keys_went_back", keys=keys.name, remedy="rotate the keys and revoke tokens again, if you had done so")
     try:

@@ -432,6 +432,7 @@ class OthersChanges:
         if change.keys or any(item.subject == KEY for item in change.announcements):
             return True
         sealed = [*(item.config for item in change.records), *(item.patch for item in change.overlays if item.patch)]
+        sealed.append(change.meta.get(restore.SERVED, "").encode())
         for number, text in enumerate(sealed, start=1):
             if number % _TEXTS == 0:
                 await asyncio.sleep(0)

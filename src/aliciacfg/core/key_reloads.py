@@ -34,11 +34,17 @@ class KeyReloads:
         self._keyring = keyring
         self._alerts = alerts
         self._look_seconds = look_seconds
+        # One after another: what was read before must not be taken for newer than what is read while it is taken over.
+        self._reloading = asyncio.Lock()
         self.when_changed: list[Callable[[], None]] = []
         """Called when there are other keys."""
 
     async def reload(self) -> bool:
         """Read the keys again; return whether those here are the latest."""
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> bool:
         try:
             keyring = await asyncio.to_thread(self._keys.reloaded)
         except (KeyFileError, StoreError, Unavailable) as error:

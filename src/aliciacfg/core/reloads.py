@@ -140,13 +140,7 @@ class Reloads:
         active = self._state.active
         # An environment that cannot be activated is not moved to: the bus keeps what it holds.
         falls_back = degraded and not moved and self._state.count(active) > 0
-        meta = {
-            restore.ACTIVE: active,
-            restore.REQUESTED: requested_environment,
-        }
-        if meta == restored.start_marks:
-            # A start that changes nothing needs no disk that can be written.
-            meta = {}
+        meta = self._start_marks(restored, active, requested_environment)
         try:
             patience: Patience = "endings" if falls_back else "none"
 
@@ -187,6 +181,17 @@ class Reloads:
         else:
             self.degraded = None if self.degraded == _UNSTORED else self.degraded
         return True
+
+    def _start_marks(self, restored: Restored, active: str, requested: str) -> dict[str, str]:
+        """Return what a start notes in the store; empty if it is there already."""
+        meta = {restore.ACTIVE: active, restore.REQUESTED: requested}
+        if meta == restored.start_marks:
+            # A start that changes nothing needs no disk that can be written.
+            meta = {}
+        if self._served is None and restored.served:
+            # The home was copied from a database that daemons share, and may be copied back.
+            meta[restore.SERVED] = ""
+        return meta
 
     async def _start_shared(
         self, served: ServedFiles, load: Callable[[Sources, str], Awaitable[None]], *, degraded: bool
@@ -312,7 +317,7 @@ class Reloads:
 
                 load = await self._commits.refresh(FILES, make)
             except SourceError as error:
-                served.refused(told)
+                served.refuse(told)
                 self._degrade(error)
                 _log.error("files_refused", problems=[str(problem) for problem in error.problems])
                 return

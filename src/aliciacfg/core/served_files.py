@@ -5,12 +5,12 @@ the transaction that puts it in force; the others compose from that. The files o
 daemons that live show the same ones (``replicas.edit_turn``), when somebody asks a daemon to load its own, or at the
 start of a daemon that is alone.
 
-The row begins with a keyed digest of the texts. It is encrypted, because files may hold secrets as people type them.
+The row is a keyed digest of the texts, a *generation*, and the texts. These are encrypted, because files may hold
+secrets as people type them, with a key that a rotation replaces. The generation rises with each row: whoever can write
+to the database could otherwise put earlier files back, with the access rules in them.
 """
 
 import asyncio
-import base64
-import binascii
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -33,13 +33,16 @@ from aliciacfg.sources.source_files import SourceFiles
 _log = structlog.get_logger(__name__)
 
 NOTE_FILE = "files"
-"""The name of the file in the data directory with the digest of the files that the daemon last followed others with."""
+"""The name of the file in the data directory with the digest of the files that the daemon last followed others with,
+and the highest generation that it has seen."""
 
-_PURPOSE = b"aliciacfg served files v1"
+_PURPOSE = "/served_files"
 _DIGEST_BYTES = 16
 # An edit takes its time to reach all machines.
 _REACHES_ALL_SECONDS = 10.0
 _MAX_NAMED = 20
+_UNKNOWN = "-"
+_MAX_DIGITS = 18
 
 
 class OthersLoaded(Exception):
@@ -51,6 +54,7 @@ class ServedFiles:
 
     Attributes:
         own_digest: The digest of the files on the disk; empty if they cannot be read.
+        put_back: Whether somebody put an earlier row back into the database, as far as is known.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class ServedFiles:
         stored: str | None,
         note: Path,
         alone: Callable[[], Awaitable[bool]],
+        went_back: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with what the database holds; nothing is in force.
@@ -71,6 +76,7 @@ class ServedFiles:
             stored: The row; None if there is none, or it is not what was written.
             note: The file for what this daemon has to remember.
             alone: Returns whether no other daemon of the home lives; raises Unavailable.
+            went_back: Whether the whole database is of an earlier time than this daemon has seen, or was restored.
             clock: Seconds, monotonic.
         """
         self._source_files = source_files
@@ -79,7 +85,7 @@ class ServedFiles:
         self._alone = alone
         self._clock = clock
         self._note = note
-        self._stored = stored
+        self._stored: str | None = None
         # The texts in force here, and their digest.
         self._in_force: FileTexts | None = None
         self._in_force_digest = ""
@@ -87,11 +93,18 @@ class ServedFiles:
         self._own_problems: tuple[SourceProblem, ...] = ()
         self.own_digest = ""
         # The digest of the files on the disk when others came into force; what differs from it was edited since.
-        self._followed_with = self._read_note()
+        self._followed_with, noted = self._read_note()
+        # The highest generation that was seen.
+        self._generation = 0 if went_back else noted
+        self.put_back = False
         self._differing: tuple[str, ...] = ()
         self._differs_since: float | None = None
         # How often others put something in force, and which of these this daemon has loaded or refused.
         self._told = self._loaded = self._refused = 0
+        if stored is not None and self._is_earlier(stored):
+            self._tell_put_back()
+        elif stored is not None:
+            self._take(stored)
 
     @property
     def digest(self) -> str:
@@ -159,7 +172,14 @@ class ServedFiles:
                 raise SourceError([SourceProblem("", None, message)])
             return self.own
         was_edited = self._followed_with is None or self.edited
-        if self._own is None or self.own_digest == self.digest or not was_edited:
+        if self._own is None:
+            return None
+        if self.own_digest == self.digest or not was_edited:
+            try:
+                await self.stored_texts()
+            except SourceError:
+                # With a key that was removed since, in a backup for example.
+                return self._own if await self._alone() else None
             return None
         return self._own if await self._alone() else None
 
@@ -180,15 +200,16 @@ class ServedFiles:
                 what is returned raises OthersLoaded.
         """
         digest = await asyncio.to_thread(self._digest_of, texts)
-        row = self._stored
-        if row is None or digest != self.digest:
-            row = await asyncio.to_thread(self._close, texts, digest)
+        wrapped = _wrapped(self._stored or "")
+        if digest != self.digest or not self._wrapper.is_current(wrapped):
+            wrapped = await asyncio.to_thread(self._wrap, texts)
 
         def serve(plan: Plan) -> None:
             if beside not in (None, self.digest):
                 raise OthersLoaded
-            if row != self._stored:
-                plan.meta[SERVED] = row
+            row = self._stored
+            if row is None or (digest, wrapped) != (self.digest, _wrapped(row)):
+                row = plan.meta[SERVED] = self._next_row(digest, wrapped)
             told = self._told
             plan.on_commit.append(lambda: self._note_stored(texts, row, told))
 
@@ -196,18 +217,47 @@ class ServedFiles:
 
     def plan_again(self, plan: Plan) -> None:
         """Add to a plan what serves, which is missing in the database."""
-        if self._stored is not None:
-            plan.meta[SERVED] = self._stored
+        if self._stored is None:
+            return
+        # Later than all that was seen: a failover may have lost a row that another daemon saw before it stopped.
+        row = plan.meta[SERVED] = self._next_row(self.digest, _wrapped(self._stored))
+        plan.on_commit.append(lambda: self._take(row))
+
+    def _next_row(self, digest: str, wrapped: str) -> str:
+        """Return a row of the next generation: no lower than the time, so that it is higher after a failover, too."""
+        return f"{digest} {max(self._generation + 1, int(time.time()))} {wrapped}"
 
     def follow(self, change: StoredState) -> None:
         """Note what other daemons changed of what serves."""
-        if SERVED in change.meta and change.meta[SERVED] != self._stored:
-            self._stored = change.meta[SERVED]
-            self._remember()
-        elif not change.schemas:
+        row = change.meta.get(SERVED)
+        if row is not None and self._is_earlier(row):
+            self._tell_put_back()
+            row = None
+        is_other = False
+        if row is not None:
+            self._take(row)
+            is_other = self.digest != self._in_force_digest or self.stale
+        if not (is_other or change.schemas):
             return
         # Also if schemas alone came into force, by a migration.
         self._told += 1
+
+    def _is_earlier(self, row: str) -> bool:
+        return _generation(row) < self._generation
+
+    def _tell_put_back(self) -> None:
+        if not self.put_back:
+            _log.error(
+                "served_files_put_back", remedy="find out what wrote to the database; the leader stores them again"
+            )
+        self.put_back = True
+
+    def _take(self, row: str) -> None:
+        """Note that a row serves from now on."""
+        before = self.digest
+        self.put_back = False
+        self._stored, self._generation = row, _generation(row)
+        self._remember(own=self.digest != before)
 
     @property
     def told(self) -> int:
@@ -232,33 +282,47 @@ class ServedFiles:
 
     def _note_stored(self, texts: FileTexts, row: str, told: int) -> None:
         if row != self._stored:
-            self._stored = row
-            self._remember()
+            self._take(row)
         self.followed(texts, self.digest, told)
 
-    def refused(self, told: int) -> None:
+    def refuse(self, told: int) -> None:
         """Note that what others put in force cannot be loaded here."""
         self._refused = told
 
-    def _remember(self) -> None:
-        """Remember the files on the disk as those that were there when others came into force."""
-        if self.own_digest and self.own_digest != self._followed_with:
-            self._followed_with = self.own_digest
-            try:
-                replace_file(self._note, f"{self.own_digest}\n".encode(), mode=0o600, follow_links=False)
-            except OSError as error:
-                _log.warning("files_not_noted", file=str(self._note), reason=error.strerror)
+    @property
+    def refused(self) -> bool:
+        """Whether what others put in force cannot be loaded here."""
+        return self._refused > self._loaded
 
-    def _read_note(self) -> str | None:
+    def _remember(self, *, own: bool) -> None:
+        """Remember the generation.
+
+        Args:
+            own: Whether others came into force: then the files on the disk are remembered as those that were there.
+        """
+        if own:
+            self._followed_with = self.own_digest or self._followed_with
+        note = f"{self._followed_with or _UNKNOWN} {self._generation}\n"
+        if note == self._noted:
+            return
+        self._noted = note
         try:
-            return self._note.read_text("ascii", "replace").strip() or None
+            replace_file(self._note, note.encode(), mode=0o600, follow_links=False)
+        except OSError as error:
+            _log.warning("files_not_noted", file=str(self._note), reason=error.strerror)
+
+    def _read_note(self) -> tuple[str | None, int]:
+        try:
+            self._noted = self._note.read_text("ascii", "replace")
         except OSError:
-            return None
+            self._noted = ""
+        digest, _, number = self._noted.strip().partition(" ")
+        return None if digest in ("", _UNKNOWN) else digest, _number(number)
 
     def _compare(self) -> None:
         """Compare the files on the disk with those in force."""
         if self.own_digest == self.digest:
-            self._remember()
+            self._remember(own=True)
         found: list[str] = []
         if self._in_force is not None and self.own_digest != self._in_force_digest:
             found = [problem.file for problem in self._own_problems]
@@ -274,15 +338,15 @@ class ServedFiles:
     def _digest_of(self, texts: FileTexts) -> str:
         return self._digest(texts.encoded())[:_DIGEST_BYTES].hex()
 
-    def _close(self, texts: FileTexts, digest: str) -> str:
-        return f"{digest} {base64.b64encode(self._wrapper.wrap(zlib.compress(texts.encoded()))).decode()}"
+    def _wrap(self, texts: FileTexts) -> str:
+        return self._wrapper.wrap(zlib.compress(texts.encoded()))
 
     def _open(self, row: str) -> FileTexts:
-        digest, _, content = row.partition(" ")
+        digest = row.partition(" ")[0]
+        opened = self._wrapper.unwrap(_wrapped(row))
         try:
-            opened = self._wrapper.unwrap(base64.b64decode(content, validate=True))
             texts = None if opened is None else msgspec.json.decode(zlib.decompress(opened), type=FileTexts)
-        except (binascii.Error, zlib.error, msgspec.MsgspecError):
+        except (zlib.error, msgspec.MsgspecError):
             texts = None
         if texts is None or self._digest_of(texts) != digest:
             message = (
@@ -291,3 +355,17 @@ class ServedFiles:
             )
             raise SourceError([SourceProblem("", None, message)])
         return texts
+
+
+def _generation(row: str) -> int:
+    """Return the generation in a row; 0 if it has none."""
+    return _number(row.split(" ", 2)[1]) if row.count(" ") > 1 else 0
+
+
+def _wrapped(row: str) -> str:
+    """Return the wrapped texts in a row; empty if there are none."""
+    return row.split(" ", 2)[2] if row.count(" ") > 1 else ""
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MAX_DIGITS else 0

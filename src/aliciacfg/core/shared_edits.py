@@ -30,8 +30,8 @@ class SharedEdits:
     def due(self) -> bool:
         """Whether there is something to do although no file changed."""
         if self._served.own_digest == self._tried and not self._reloads.worth_retrying:
-            return self._turn.is_missed()
-        return self._comes() or self._turn.is_missed()
+            return self._is_missed()
+        return self._comes() or self._is_missed()
 
     async def look(self, carry_out: Callable[[Awaitable[ReloadResult]], Awaitable[bool]]) -> bool:
         """Read the files on the disk, and take them over if it is this daemon's turn.
@@ -45,7 +45,7 @@ class SharedEdits:
         await self._served.look()
         if self._served.own_digest == self._served.digest and self._reloads.degraded is not None:
             self._reloads.take_back()
-        if self._turn.is_missed():
+        if self._is_missed():
             try:
                 await self._reloads.store_again(self._served)
             except Unavailable:
@@ -59,3 +59,6 @@ class SharedEdits:
 
     def _comes(self) -> bool:
         return self._turn.comes(self._served.own_digest, self._served.digest, edited=self._served.edited)
+
+    def _is_missed(self) -> bool:
+        return self._turn.is_missed(put_back=self._served.put_back)

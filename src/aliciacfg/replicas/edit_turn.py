@@ -36,9 +36,15 @@ class EditTurn:
         others = [row for row in live if row.replica != self._presence.replica]
         return all(row.files == own for row in others) and (edited or any(row.edited for row in others))
 
-    def is_missed(self) -> bool:
-        """Return whether this daemon leads, and another one lacks what serves in the database."""
+    def is_missed(self, *, put_back: bool) -> bool:
+        """Return whether this daemon leads, and what serves is missing in the database.
+
+        Args:
+            put_back: Whether an earlier one is in its place; else that is so if another daemon says that it lacks it.
+        """
         registry = self._presence.registry
         if registry is None or not self._presence.leadership.leading:
             return False
-        return any(row.problem == NOTHING_SERVES for row in registry.live if row.replica != self._presence.replica)
+        return put_back or any(
+            row.problem == NOTHING_SERVES for row in registry.live if row.replica != self._presence.replica
+        )

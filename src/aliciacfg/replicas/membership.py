@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aliciacfg.replicas.format_rise import FormatRise
 from aliciacfg.replicas.lease import Lease
-from aliciacfg.replicas.readiness import LagCheck
+from aliciacfg.replicas.readiness import ReadinessCheck
 from aliciacfg.replicas.registry import Registry
 
 Tasks = Mapping[str, Callable[[], Awaitable[None]]]
@@ -18,7 +18,13 @@ class Membership:
     """
 
     def __init__(
-        self, *, lease: Lease, registry: Registry, format_rise: FormatRise, lag_check: LagCheck, others: Tasks
+        self,
+        *,
+        lease: Lease,
+        registry: Registry,
+        format_rise: FormatRise,
+        readiness_check: ReadinessCheck,
+        others: Tasks,
     ) -> None:
         """Take no part yet.
 
@@ -26,13 +32,13 @@ class Membership:
             lease: Decides who leads.
             registry: Reports.
             format_rise: Raises the format of the database.
-            lag_check: Judges readiness.
+            readiness_check: Judges readiness.
             others: Further tasks.
         """
         self._lease = lease
         self._registry = registry
         self.tasks: Tasks = {
-            "check of readiness": lag_check.run,
+            "check of readiness": readiness_check.run,
             "report among the daemons of the home": registry.run,
             "lease of the leader": lease.run,
             "format of the database": format_rise.run,

@@ -6,7 +6,7 @@ from typing import Protocol
 from aliciacfg.model.records import Replica
 from aliciacfg.replicas.format_rise import FormatRise
 from aliciacfg.replicas.leadership import Leadership
-from aliciacfg.replicas.readiness import LAGGING, MAX_LAG_SECONDS, NOTHING_SERVES, Readiness
+from aliciacfg.replicas.readiness import FILES_REFUSED, LAGGING, MAX_LAG_SECONDS, NOTHING_SERVES, Readiness
 from aliciacfg.replicas.registry import Registry, ReplicaState
 from aliciacfg.storage.store import SharedHome
 
@@ -37,6 +37,11 @@ class FilesOfReplica(Protocol):
     @property
     def composes(self) -> bool:
         """Whether it composes from any files."""
+        ...
+
+    @property
+    def refused(self) -> bool:
+        """Whether it cannot use those that other daemons put in force."""
         ...
 
 
@@ -128,14 +133,19 @@ class Presence:
         )
 
     @property
-    def problem(self) -> str:
-        """Why it is not ready for its part of the home's requests; empty if it is."""
+    def fault(self) -> str:
+        """Why it is not ready at this moment; empty if it is."""
         if self.behind_seconds() > MAX_LAG_SECONDS:
-            # Before the next look of ``LagCheck``.
             return LAGGING
         if self.files is not None and not self.files.composes:
             return NOTHING_SERVES
-        return self.readiness.problem
+        return FILES_REFUSED if self.files is not None and self.files.refused else ""
+
+    @property
+    def problem(self) -> str:
+        """Why it is not ready for its part of the home's requests; empty if it is."""
+        # Also before the next look of ``ReadinessCheck``.
+        return self.fault or self.readiness.problem
 
     @property
     def known(self) -> list[Replica]:

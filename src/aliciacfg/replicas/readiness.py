@@ -20,6 +20,10 @@ LAGGING = (
 
 NOTHING_SERVES = "the files that serve the home are missing in the database"
 """Why a daemon is not ready that could not compose anything at its start."""
+FILES_REFUSED = (
+    "this daemon cannot use the files that serve the home, so that nothing can be written through it; see its log"
+)
+"""Why a daemon is not ready that other daemons put files in force for, of another version or with other limits."""
 
 _LOOK_SECONDS = 0.2
 
@@ -51,26 +55,25 @@ class Readiness:
             self.turns.notify()
 
 
-class LagCheck:
-    """Judges readiness by how far memory may be behind what other daemons have written."""
+class ReadinessCheck:
+    """Judges readiness by what is wrong with the daemon at present."""
 
-    def __init__(self, readiness: Readiness, behind_seconds: Callable[[], float]) -> None:
+    def __init__(self, readiness: Readiness, fault: Callable[[], str]) -> None:
         """Judge nothing yet.
 
         Args:
             readiness: Is set.
-            behind_seconds: Returns for how many seconds memory may lack what others committed.
+            fault: Returns why the daemon is not ready; empty if it is.
         """
         self._readiness = readiness
-        self._behind_seconds = behind_seconds
+        self._fault = fault
 
     def look(self) -> None:
         """Judge now."""
-        behind = self._behind_seconds()
-        ready = behind <= MAX_LAG_SECONDS
-        if ready is not self._readiness.ready:
-            _log.info("ready" if ready else "not_ready", behind_seconds=round(behind, 2))
-        self._readiness.set(ready, LAGGING)
+        fault = self._fault()
+        if (not fault) is not self._readiness.ready:
+            _log.info("not_ready" if fault else "ready", reason=fault or None)
+        self._readiness.set(not fault, fault)
 
     async def run(self) -> None:
         """Judge several times a second until cancelled."""

@@ -570,6 +570,15 @@ async def test_a_commit_is_hinted_at(one: Follower, other: Follower):
     assert not one.shared.hints().is_set()
 
 
+async def test_any_other_notification_is_a_hint(one: Follower, connection: Any):
+    """Whoever may connect to the database may send one, with whatever is in it."""
+    for content in ("", "x", "9" * 5000, "٣", "-1"):
+        await eventually(lambda: one.shared.hints().is_set())
+        one.shared.hints().clear()
+        await connection.fetch("SELECT pg_notify('aliciacfg', $1)", content)
+    await eventually(lambda: one.shared.hints().is_set())
+
+
 async def test_what_memory_follows_is_hinted_at_no_more(one: Follower, other: Follower, url: str):
     """A daemon whose own commit has read what others changed need not look again."""
     await eventually(lambda: one.shared.hints().is_set())

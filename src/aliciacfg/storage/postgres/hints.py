@@ -9,6 +9,8 @@ from aliciacfg.storage.postgres.following import Following
 from aliciacfg.storage.postgres.statements import CHANNEL
 
 _PAUSE_SECONDS = 1.0
+# Whoever may connect to the database may notify with whatever.
+_MAX_DIGITS = 20
 
 
 async def listen_hints(connections: Connections, following: Following, event: asyncio.Event) -> None:
@@ -22,7 +24,8 @@ async def listen_hints(connections: Connections, following: Following, event: as
     def heard(process: int, number: str) -> None:
         if process == connections.writer_process:
             return
-        if not number.isdecimal() or int(number) > (following.commit or 0):
+        is_number = len(number) < _MAX_DIGITS and number.isdecimal()
+        if not is_number or int(number) > (following.commit or 0):
             event.set()
 
     while True:
