@@ -35,7 +35,7 @@ def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_refuse_processes)
 
 # Each run tries other examples. How long one takes is a matter of what else the machine does.
-for _profile, _examples in (("some", 40), ("many", 100)):
+for _profile, _examples in (("some", 20), ("many", 100)):
     hypothesis.settings.register_profile(
         _profile, max_examples=_examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )

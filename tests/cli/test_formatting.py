@@ -1,9 +1,7 @@
 """How answers are rendered for people: words, lines, tables and trees, without a daemon."""
 
 import io
-import json
 import re
-import sys
 import time
 from typing import Any
 
@@ -139,21 +137,6 @@ def test_lines_and_tables_print_text_literally(capsys: pytest.CaptureFixture[str
     assert "\\u001b[31my" in printed
     assert "[link=a]b" in printed
     assert "z\\u000a" in printed
-
-
-class Reluctant(io.BytesIO):
-    """A pipe that takes a few bytes at a time, as pipes may."""
-
-    def write(self, data: Any, /) -> int:
-        return super().write(bytes(data[:5]))
-
-
-def test_a_slow_pipe_gets_everything(monkeypatch: pytest.MonkeyPatch):
-    """Python's unbuffered output would drop the rest of a document."""
-    pipe = Reluctant()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
-    output.print_json({"long": "ä" * 100})
-    assert json.loads(pipe.getvalue()) == {"long": "ä" * 100}
 
 
 def revision(**fields: Any) -> HistoryItem:

@@ -22,6 +22,7 @@ what only it needs then, so that the others start quickly. These modules are not
     foreground             editor and pager, which have the terminal
     output_format, pager   in which format, and how much at once
     prompts                questions at a terminal
+    streams                standard output, written completely
     notices, progress      errors, warnings and notes on standard error, and what takes long
     loop                   runs a coroutine
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from aliciacfg.cli import notices, output_format, pager, target_options
+from aliciacfg.cli import notices, output_format, pager, streams, target_options
 from aliciacfg.cli.command_table import GROUPS, Row, row_of
 from aliciacfg.cli.exits import EXIT_FAILED
 
@@ -52,6 +52,7 @@ class RootGroup(click.Group):
         """Run the command line; wrong usage is printed in the style of all errors and ends with its exit code."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
+        streams.complete()
         try:
             # However the program is called, the scripts of the shells know one variable.
             ended = super().main(*args, standalone_mode=False, **{"complete_var": COMPLETION_VARIABLE, **extra})

@@ -130,15 +130,9 @@ def print_json(value: object) -> None:
 
 
 def write(line: bytes) -> None:
-    """Write a line to standard output, completely.
-
-    With ``PYTHONUNBUFFERED``, which is common in containers, Python's ``write`` silently drops what a pipe does not
-    accept at once.
-    """
+    """Write a line to standard output, completely: see ``streams``."""
     sys.stdout.flush()
-    left = memoryview(line + b"\n")
-    while left:
-        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
 
 
