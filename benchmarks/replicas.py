@@ -290,7 +290,7 @@ def _add_staleness(rounds: Rounds, scene: Scene, home: Home) -> None:
         return load_beside("write", scene.scratch / "beside.log", **flood)
 
     for name, goals, flood in (
-        ("nobody else writes", (Goal(_MAX_STALE_MS, "p99_ms", at_least=False),), nullcontext),
+        ("no other writer", (Goal(_MAX_STALE_MS, "p99_ms", at_least=False),), nullcontext),
         (f"beside {_BESIDE} writers", (), beside),
     ):
         row = _row(rounds, name, *goals, key="p50_ms")

@@ -1,4 +1,4 @@
-"""Ending a task by cancellation, also where a library drops one; and tasks that nobody waits for any more."""
+"""Ending a task by cancellation, also where a library drops one; and tasks without a waiter."""
 
 import asyncio
 from typing import Any
@@ -24,9 +24,9 @@ async def end_task(task: "asyncio.Task[Any]") -> None:
 
 
 def note_end(task: "asyncio.Task[Any]") -> None:
-    """Take note of how a task has ended that nobody waits for any more; a callback of that task.
+    """Handle the end of a task that has no waiter any more; a callback of that task.
 
-    asyncio would log each error. One of the project's own was for whoever waited, and is no fault of the program; any
+    asyncio would log each error. One of the project's own was for the waiter, and is no fault of the program; any
     other one goes to the handler of the event loop, which logs it.
     """
     if task.cancelled() or (error := task.exception()) is None or isinstance(error, AliciacfgError):

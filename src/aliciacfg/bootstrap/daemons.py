@@ -7,7 +7,8 @@ import time
 from aliciacfg import __version__
 from aliciacfg.bootstrap.parts import Parts, unless_revoked
 from aliciacfg.core.file_marks import FileMarks
-from aliciacfg.core.following import Following, OthersChanges
+from aliciacfg.core.following import Following
+from aliciacfg.core.others_changes import OthersChanges
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.served_files import NOTE_FILE, ServedFiles
 from aliciacfg.monitoring.instances import Instances

@@ -6,8 +6,8 @@ daemons that live show the same ones (``replicas.edit_turn``), when somebody ask
 start of a daemon that is alone.
 
 The row is a keyed digest of the texts, a *generation*, and the texts. These are encrypted, because files may hold
-secrets as people type them, with a key that a rotation replaces. The generation rises with each row: whoever can write
-to the database could otherwise put earlier files back, with the access rules in them.
+secrets as people type them, with a key that a rotation replaces. The generation rises with each row: a client that can
+write to the database could otherwise put earlier files back, with the access rules in them.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """How long a write is waited for while the database stands still.
 
-A COMMIT that was sent is never given up: it may be carried out whenever the database goes on. But whoever asked for it
-is told after a while that it is not known what becomes of it.
+A COMMIT that was sent is never given up: it may be carried out whenever the database goes on. But the
+requester gets the answer after a while that its outcome is not known.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class WritePatience:
             stands_still: Returns whether the database has not answered for several seconds.
         """
         self._stands_still = stands_still
-        # What nobody waits for any more.
+        # Writes without a waiter.
         self._left: set[asyncio.Task[Any]] = set()
 
     async def wait(self, write: Coroutine[Any, Any, T], *, ended: Callable[[], None] | None = None) -> T:
@@ -39,7 +39,7 @@ class WritePatience:
 
         Args:
             write: The write.
-            ended: Called when it has ended, also if nobody waits for it any more.
+            ended: Called when it has ended, also if it has no waiter any more.
 
         Raises:
             Unconfirmed: The database stands still; the write goes on.

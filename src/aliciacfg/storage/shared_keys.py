@@ -74,7 +74,7 @@ class KeyTable(Protocol):
         ...
 
     def update(self, change: Callable[[StoredKeys], WrappedKeys | None]) -> None:
-        """Replace what is stored, while nobody else writes to the database.
+        """Replace what is stored, while no other process writes to the database.
 
         Args:
             change: Returns what to store, or None to leave it as it is. If it raises, it stays as it is.
@@ -93,8 +93,9 @@ class KeysWentBack(KeyFileError):
 class SharedKeyStore:
     """Implements ``sealing.key_file.KeyStore`` with the database of a home.
 
-    Whoever can write to the database could put an earlier row of keys back, in which removed keys are there and tokens
-    are not revoked yet. So each row has a generation, and the highest one that was seen is noted in the data directory.
+    A client that can write to the database could put an earlier row of keys back, in which removed keys are there and
+    tokens are not revoked yet. So each row has a generation, and the highest one that was seen is noted in the data
+    directory.
 
     Attributes:
         file: The file of the key-encryption key.

@@ -83,13 +83,13 @@ class WriteQueue:
     writes, commits those that wait, and ends the task. If the task fails unexpectedly, for example because an
     ``on_commit`` callback raised, memory and database may differ: the block is cancelled and ends with that error.
 
-    A commit may fail in such a way that nobody knows whether it was made: the disk took the bytes, but not the order to
-    keep them. Then its writes fail as unknown, further ones are refused, and the queue asks the store every second what
-    it holds, until it knows; only then memory follows, or does not.
+    A commit may fail in such a way that it is not known whether it was made: the disk took the bytes, but not the order
+    to keep them. Then its writes fail as unknown, further ones are refused, and the queue asks the store every second
+    what it holds, until it knows; only then memory follows, or does not.
 
     Where several daemons share the database, another one may have changed what writes were planned on. Then all that
     were planned fail as superseded, and those that build on nothing are committed all the same, in their order. For a
-    second after that, and while others write as well, the queue locks the home first: whoever is superseded then plans
+    second after that, and while others write as well, the queue locks the home first: a superseded writer then plans
     again at once, and what waits is committed while no other daemon writes.
 
     Attributes:
@@ -208,7 +208,7 @@ class WriteQueue:
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
-        """Have nobody write while the block plans, but for its own write, which it submits and awaits.
+        """Have no other write begin while the block plans, only its own, which it submits and awaits.
 
         Every write that was planned before must be durable; one block at a time.
 
@@ -337,7 +337,7 @@ class WriteQueue:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REPLANNED_SECONDS):
                 while len(bases := self._bases()) < planned and not self._closing:
-                    # Behind one that builds on everything, and before a hold, nobody plans.
+                    # Behind one that builds on everything, and before a hold, no plan is made.
                     if self._pause is not None or any(basis.everything for basis in bases):
                         break
                     self._wake.clear()
@@ -503,7 +503,7 @@ class WriteQueue:
             self._cancelled_owner = True
             self._owner.cancel()
         if self._pause is not None:
-            # Whoever waits for it finds the queue closed.
+            # Its waiter finds the queue closed.
             self._pause.begun.set()
         _fail(
             [*self._committing, *self._queue],
@@ -518,12 +518,12 @@ def _expected(error: Exception) -> Unavailable:
     if isinstance(error, Unavailable):
         return error
     _log.error("commit_failed", exc_info=error)
-    # The text of an error that nobody expected may quote a value.
+    # The text of an unexpected error may quote a value.
     return Unavailable(f"The store cannot write: unexpected {type(error).__name__}, see the log.")
 
 
 async def _nothing() -> None:
-    """Do nothing: whoever awaits its turn waits for what comes before."""
+    """Do nothing: a caller that awaits its turn waits for what comes before."""
 
 
 def _fail(items: Iterable[_Waiting], error: Unavailable) -> None:

@@ -79,7 +79,7 @@ class Connections:
     async def reading(
         self, *, snapshot: bool = False, purpose: str = "", patience: float | None = None
     ) -> AsyncGenerator[Link]:
-        """Yield a connection that nobody else uses in the block.
+        """Yield a connection for the block alone.
 
         Args:
             snapshot: Whether everything that the block reads has to be of one moment.
@@ -131,7 +131,7 @@ class Connections:
         return await self.connect()
 
     def drop_idle(self) -> None:
-        """End all connections that nobody uses: the server was another one, or is gone."""
+        """End all idle connections: the server was another one, or is gone."""
         for link in self._idle:
             link.terminate()
         self._idle.clear()

@@ -9,7 +9,7 @@ from aliciacfg.storage.postgres.following import Following
 from aliciacfg.storage.postgres.statements import CHANNEL
 
 _PAUSE_SECONDS = 1.0
-# Whoever may connect to the database may notify with whatever.
+# Every client of the database may notify with any text.
 _MAX_DIGITS = 20
 
 

@@ -23,7 +23,7 @@ _Key = tuple[str, str]
 
 
 class KeptAnswers:
-    """Reads answers; whoever asks while a read goes on is part of the next one."""
+    """Reads answers; a request that comes while a read goes on is part of the next one."""
 
     def __init__(self, calls: Calls, chain: Chain, tasks: Tasks) -> None:
         self._calls = calls

@@ -31,7 +31,7 @@ _SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
 _SELECT_KEYS_EXIST = f"SELECT to_regclass('{SCHEMA}.keys') IS NOT NULL"
 _CREATE_SCHEMA = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
 _SELECT_TABLES = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
-# Whoever writes waits as long as the tables are waited for; if somebody reads one for longer, it is tried again.
+# Every commit waits as long as the tables are waited for; if one is read for longer, it is tried again.
 _EXPAND_LOCK_SECONDS = 0.2
 _SELECT_EXPANDED = f"SELECT expanded FROM {SCHEMA}.home"
 _LOCK_HOME = f"SELECT FROM {SCHEMA}.home FOR UPDATE"
@@ -219,7 +219,7 @@ async def _expand(link: Link) -> None:
     missing = formats.steps_between(expanded, formats.newest())
     if not missing:
         return
-    # First the lock that every transaction takes first: whoever has it would wait for tables that this has locked.
+    # First the lock that every transaction takes first: its holder would wait for tables that this has locked.
     await link.run(_LOCK_HOME)
     await link.run(f"SET LOCAL lock_timeout = '{_EXPAND_LOCK_SECONDS}s'")
     for step in missing:

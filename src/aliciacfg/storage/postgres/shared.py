@@ -18,7 +18,7 @@ _DURABLE = "set_config('synchronous_commit', '{}', true)"
 # What a program reports or leads that does not work with the format of the home any more, counts no more.
 _KNOWN = f"coalesce((SELECT format FROM {SCHEMA}.home) BETWEEN {{}} AND {{}}, true)"
 # A lease that ends later than any does was given before the clock went back, or by a server before a failover.
-# Whoever has it may still lead: it ends one lease from now.
+# Its holder may still lead: it ends one lease from now.
 _RENEW = f"""
     INSERT INTO {SCHEMA}.lease AS l (one, replica, until)
     SELECT true, $1, {_NOW} + $2 FROM (SELECT {_DURABLE.format("local")}) AS durable WHERE {_KNOWN.format("$3", "$4")}
@@ -59,7 +59,7 @@ _SELECT_LEAST = f"""
     WHERE seen BETWEEN {_NOW} - {_ALIVE_SECONDS} AND {_NOW} + {AHEAD_SECONDS}
 """
 _RAISE = f"UPDATE {SCHEMA}.home SET format = $1, needs = $2"
-# Whoever writes waits as long as the tables are waited for; if somebody reads one for longer, it is tried again.
+# Every commit waits as long as the tables are waited for; if one is read for longer, it is tried again.
 _CONTRACT_LOCK_SECONDS = 1
 
 

@@ -55,7 +55,7 @@ BEGIN = (
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
-# What this takes to encode keeps nobody waiting.
+# Encoding so many delays no other task.
 _ROWS_AT_ONCE = 1000
 _MAX_SEQUENCE = 2**62
 _THIS_RECORD = "WHERE environment = $1 AND service = $2 AND revision = $3"

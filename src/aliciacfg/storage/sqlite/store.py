@@ -219,7 +219,7 @@ class SqliteStore:
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
-        """Do nothing: nobody else writes."""
+        """Do nothing: no other process writes."""
         yield
 
     async def probe(self) -> None:
