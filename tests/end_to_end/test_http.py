@@ -285,8 +285,11 @@ async def test_slow_clients_do_not_delay_others(shared: Daemon):
             await writer.wait_closed()
 
 
-def test_the_root_leads_to_the_documentation(shared: Daemon):
-    """A person who has only the address finds the operations there, and so does a refusal of another path say."""
-    # The client of the test follows what leads elsewhere.
-    assert shared.http("GET", "/").body == shared.http("GET", "/docs").body
+def test_the_root_is_the_console_and_a_refusal_names_the_documentation(shared: Daemon):
+    """A person who has only the address finds the console there, and for a wrong path where the operations are."""
+    answer = shared.http("GET", "/")
+    assert b"<title>aliciacfg</title>" in answer.body
+    assert answer.headers["Content-Security-Policy"].startswith(
+        "default-src 'none'; script-src 'self'; style-src 'self'"
+    )
     assert "GET /docs" in shared.http("GET", "/nothing").json["message"]

@@ -1,6 +1,7 @@
-"""Static pages of the HTTP server: both API documents, and ``/docs``, where Swagger UI renders one of them.
+"""Static pages of the HTTP server: the console, and both API documents with ``/docs``, where Swagger UI renders one.
 
-Swagger UI is vendored, so that the page needs no other server; its Content-Security-Policy allows none.
+The console is built from ``web/`` and Swagger UI is vendored, so that no page needs another server; their
+Content-Security-Policy allows none.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 _PAGE = Path(__file__).with_name("page")
 _SWAGGER_UI = _PAGE / "swagger-ui"
+_CONSOLE = Path(__file__).with_name("console")
 _JSON = "application/json"
 _HTML = "text/html; charset=utf-8"
 _CSS = "text/css; charset=utf-8"
@@ -20,6 +22,18 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# The console's own stylesheet has its icons; nothing of it is inline.
+_CONSOLE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_CONTENT_TYPES = {
+    ".html": _HTML,
+    ".css": _CSS,
+    ".js": _JAVASCRIPT,
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ def pages(*, openapi: bytes, asyncapi: bytes) -> dict[str, Page]:
     """
     security = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
     return {
+        **_console(),
         "/openapi.json": Page(_JSON, openapi),
         "/asyncapi.json": Page(_JSON, asyncapi),
         "/docs": Page(_HTML, _PAGE / "index.html", security),
@@ -58,4 +73,20 @@ def pages(*, openapi: bytes, asyncapi: bytes) -> dict[str, Page]:
         "/docs/icon.svg": Page("image/svg+xml", _PAGE / "icon.svg"),
         "/docs/swagger-ui.css": Page(_CSS, _SWAGGER_UI / "swagger-ui.css"),
         "/docs/swagger-ui-bundle.js": Page(_JAVASCRIPT, _SWAGGER_UI / "swagger-ui-bundle.js"),
+    }
+
+
+def _console() -> dict[str, Page]:
+    """Return the files of the console: the page itself at ``/``, the others below ``/console/``."""
+    security = {
+        "Content-Security-Policy": _CONSOLE_POLICY,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        # A browser asks whether its copy is the present one, so that no page mixes two versions.
+        "Cache-Control": "no-cache",
+    }
+    return {
+        "/" if file.name == "index.html" else f"/console/{file.name}": Page(_CONTENT_TYPES[file.suffix], file, security)
+        for file in sorted(_CONSOLE.iterdir())
     }

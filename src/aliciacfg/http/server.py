@@ -10,7 +10,6 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -138,7 +137,6 @@ class HttpServer:
             else:
                 router.add_route(operation.method, path, handler, expect_handler=_check_expectation)
         others = {
-            "/": _lead_to_docs,
             "/ready": self._ready,
             "/metrics": self._metrics,
             "/keys/current": self._current_key,
@@ -358,11 +356,6 @@ def _for_aiohttp(handler: Handler) -> _AiohttpHandler:
         return reply.response() if isinstance(reply, Reply) else reply
 
     return handle
-
-
-async def _lead_to_docs(_request: web.Request) -> Reply:
-    # Relative, so that it is right behind a proxy as well.
-    return Reply(b"", HTTPStatus.FOUND.value, {"Location": "docs"})
 
 
 def _page_handler(page: Page) -> _Handler:

@@ -1,0 +1,53 @@
+"""The console's own tests, and the files that are generated for it: present, and what the sources yield."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "web"
+BUILT = ROOT / "src" / "aliciacfg" / "http" / "console"
+FIRST_LOAD_LIMIT = 40 * 1024
+
+
+def npm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    found = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "npm.py", "--prefix", WEB, "run", "--silent", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found
+
+
+def test_its_unit_tests_pass():
+    assert "fail 0" in npm("test").stdout
+
+
+def test_the_built_files_are_those_of_the_sources(tmp_path: Path):
+    npm("build", "--", str(tmp_path))
+    built = {file.name: file.read_bytes() for file in BUILT.iterdir()}
+    assert built == {file.name: file.read_bytes() for file in tmp_path.iterdir()}, "run make console and commit"
+
+
+def test_the_types_are_those_of_the_api(tmp_path: Path):
+    npm("types", "--", str(tmp_path / "types.ts"))
+    assert (tmp_path / "types.ts").read_text() == (WEB / "src" / "api" / "types.ts").read_text(), "run make console"
+
+
+def test_the_first_load_is_small():
+    """What a browser fetches before the first screen is there, compressed as the daemon sends it."""
+    needed = {"index.html", "app.css", "app.js", "icon.svg"}
+    waiting = ["app.js"]
+    while waiting:
+        text = (BUILT / waiting.pop()).read_text()
+        imported = set(re.findall(r"""(?:import|from)\s*["']\./([^"']+)["']""", text)) - needed
+        needed |= imported
+        waiting += imported
+    assert sum(len(gzip.compress((BUILT / name).read_bytes())) for name in needed) <= FIRST_LOAD_LIMIT

@@ -1,0 +1,147 @@
+/** Requests to the daemon. Its answers are described by docs/openapi.json, from which `types.ts` is generated. */
+
+import { signal } from "@preact/signals";
+import { format, isObject, type Json, parse } from "./json.ts";
+import type { components } from "./types.ts";
+
+export type Answers = components["schemas"];
+export type Problem = { pointer: string; message: string };
+
+/** The token of this tab. It is kept for the tab alone, and never in an address. */
+const TOKEN = "aliciacfg.token";
+export const token = signal(stored());
+/** Whether the daemon refused the last request for want of a token, or because the token is not valid. */
+export const unauthorized = signal<string | undefined>(undefined);
+
+function stored(): string {
+  try {
+    return sessionStorage.getItem(TOKEN) ?? "";
+  } catch {
+    return ""; // A browser that denies storage: the token lives in memory.
+  }
+}
+
+/** Use a token from now on; empty to forget it. */
+export function useToken(value: string): void {
+  try {
+    if (value) sessionStorage.setItem(TOKEN, value);
+    else sessionStorage.removeItem(TOKEN);
+  } catch {}
+  unauthorized.value = undefined;
+  token.value = value;
+}
+
+/** An answer that refuses a request, or the lack of an answer. */
+export class RequestError extends Error {
+  /** The daemon's code, such as `conflict`; `unreachable` if there was no answer. */
+  readonly code: string;
+  /** The HTTP status; 0 if there was no answer. */
+  readonly status: number;
+  readonly problems: Problem[];
+  /** The whole answer: a conflict carries the current revision. */
+  readonly body: Record<string, unknown>;
+
+  constructor(code: string, status: number, message: string, problems: Problem[], body: Record<string, unknown>) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.problems = problems;
+    this.body = body;
+  }
+}
+
+export type Query = Record<string, string | number | boolean | undefined>;
+export interface Options {
+  query?: Query;
+  body?: Json;
+  /** The media type of the body; JSON unless it is said. */
+  type?: string;
+  /** The revision that the write is based on; the daemon refuses it with 412 when there is a newer one. */
+  ifMatch?: number;
+  signal?: AbortSignal;
+}
+
+/** Return the address of a path of the daemon, relative to the page, with what is not undefined of the query. */
+export function address(path: string, query: Query = {}): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
+  const text = parameters.toString();
+  return path.replace(/^\//, "") + (text && `?${text}`);
+}
+
+/** Return the path of a service's configuration or of something below it. */
+export function configPath(service: string, below = ""): string {
+  return `/config/${encodeURIComponent(service)}${below && `/${below}`}`;
+}
+
+export function headers(): Headers {
+  const result = new Headers();
+  if (token.value) result.set("Authorization", `Bearer ${token.value}`);
+  return result;
+}
+
+/**
+ * Send a request and return its answer, whose numbers are as in `json.ts`.
+ *
+ * @throws RequestError if the daemon refuses it or cannot be reached.
+ */
+export async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
+  const sent = headers();
+  if (options.body !== undefined) sent.set("Content-Type", options.type ?? "application/json");
+  if (options.ifMatch !== undefined) sent.set("If-Match", `"${options.ifMatch}"`);
+  const used = token.value;
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(address(path, options.query), {
+      method,
+      headers: sent,
+      cache: "no-store",
+      ...(options.body === undefined ? {} : { body: format(options.body) }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    text = await response.text();
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new RequestError(
+      "unreachable",
+      0,
+      "The daemon does not answer. Its address and the network are the places to look.",
+      [],
+      {},
+    );
+  }
+  let body: Json = null;
+  try {
+    body = parse(text);
+  } catch {
+    if (response.ok)
+      throw new RequestError(
+        "internal",
+        response.status,
+        "The answer is not JSON; is this the daemon, or a proxy?",
+        [],
+        {},
+      );
+  }
+  if (response.ok || (isObject(body) && body.status === "success")) {
+    if (unauthorized.value !== undefined && used === token.value) unauthorized.value = undefined;
+    return body as T;
+  }
+  throw refused(response, body);
+}
+
+/** Return the error of an answer that refuses; one for want of a valid token makes the console ask for it. */
+export function refused(response: Response, body: Json): RequestError {
+  const object = isObject(body) ? body : {};
+  const message = typeof object.message === "string" ? object.message : `The daemon answered ${response.status}.`;
+  const error = new RequestError(
+    typeof object.code === "string" ? object.code : "internal",
+    response.status,
+    message,
+    Array.isArray(object.problems) ? (object.problems as unknown as Problem[]) : [],
+    object,
+  );
+  if (error.code === "unauthorized") unauthorized.value = message;
+  return error;
+}

@@ -1,0 +1,204 @@
+/** Small parts that all screens share. */
+
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import type { Problem, RequestError } from "../api/client.ts";
+import type { Loaded } from "../store/resources.ts";
+
+export type Tone = "neutral" | "good" | "warning" | "bad" | "info";
+
+/** A short state in a coloured frame; its text says everything that the colour does. */
+export function Tag({ tone = "neutral", children }: { tone?: Tone; children: ComponentChildren }) {
+  return <span class={`tag ${tone}`}>{children}</span>;
+}
+
+/** A message to the user; `bad` and `warning` ones are announced at once by a screen reader. */
+export function Notice({
+  tone = "info",
+  title,
+  children,
+}: {
+  tone?: Tone;
+  title?: string;
+  children?: ComponentChildren;
+}) {
+  const role = tone === "bad" || tone === "warning" ? "alert" : "status";
+  return (
+    <div class={`notice ${tone}`} role={role}>
+      {title && <strong>{title}</strong>}
+      {children}
+    </div>
+  );
+}
+
+/** What the daemon refused, and why. Takes the focus when it appears, so that keyboard and screen reader are there. */
+export function ErrorSummary({ error, onPlace }: { error: RequestError; onPlace?: (pointer: string) => void }) {
+  const box = useRef<HTMLDivElement>(null);
+  const title = useId();
+  useEffect(() => box.current?.focus(), [error]);
+  return (
+    <div class="notice bad" role="alert" tabIndex={-1} ref={box} aria-labelledby={title}>
+      <strong id={title}>{error.message}</strong>
+      {error.problems.length > 0 && (
+        <Problems problems={error.problems} {...(onPlace === undefined ? {} : { onPlace })} />
+      )}
+    </div>
+  );
+}
+
+export function Problems({ problems, onPlace }: { problems: Problem[]; onPlace?: (pointer: string) => void }) {
+  return (
+    <ul class="problems">
+      {problems.map(({ pointer, message }) => (
+        <li key={`${pointer} ${message}`}>
+          {pointer &&
+            (onPlace ? (
+              <button type="button" class="link" onClick={() => onPlace(pointer)}>
+                <code>{pointer}</code>
+              </button>
+            ) : (
+              <code>{pointer}</code>
+            ))}{" "}
+          {message}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Show what was loaded; while nothing is there yet, that it is loading, or why it failed. */
+export function Await<T>({ of, children }: { of: Loaded<T>; children: (data: T) => ComponentChildren }) {
+  const { data, error, loading } = of;
+  if (data === undefined) {
+    if (error !== undefined) return error.code === "unauthorized" ? null : <ErrorSummary error={error} />;
+    return loading ? (
+      <p class="loading" role="status">
+        Loading …
+      </p>
+    ) : null;
+  }
+  return (
+    <>
+      {error !== undefined && error.code !== "unauthorized" && (
+        <Notice tone="warning" title="This is not up to date.">
+          {" "}
+          {error.message}
+        </Notice>
+      )}
+      {children(data)}
+    </>
+  );
+}
+
+const SECONDS = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
+  ["year", 31_557_600],
+  ["month", 2_629_800],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+
+/** Return a time in words, such as "3 minutes ago". `seconds` is a Unix time. */
+export function ago(seconds: number, now = Date.now() / 1000): string {
+  const passed = seconds - now;
+  for (const [unit, length] of UNITS) {
+    if (Math.abs(passed) >= length) return SECONDS.format(Math.trunc(passed / length), unit);
+  }
+  return SECONDS.format(Math.trunc(passed), "second");
+}
+
+/** Return a time as date and time of this place. `seconds` is a Unix time. */
+export function moment(seconds: number): string {
+  return MOMENT.format(seconds * 1000);
+}
+
+/** A Unix time in words, with the date and time as its title. */
+export function Time({ seconds }: { seconds: number | null | undefined }) {
+  if (seconds === null || seconds === undefined) return <span class="muted">never</span>;
+  return (
+    <time dateTime={new Date(seconds * 1000).toISOString()} title={moment(seconds)}>
+      {ago(seconds)}
+    </time>
+  );
+}
+
+/** A labelled control with a hint below it. */
+export function Field({
+  label,
+  hint,
+  children,
+}: {
+  label: string;
+  hint?: ComponentChildren;
+  children: (ids: { id: string; hint: string | undefined }) => JSX.Element;
+}) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children({ id, hint: hint === undefined ? undefined : `${id}-hint` })}
+      {hint !== undefined && (
+        <small id={`${id}-hint`} class="muted">
+          {hint}
+        </small>
+      )}
+    </div>
+  );
+}
+
+/** A modal dialog of the browser: Escape closes it, the focus stays inside and returns afterwards. */
+export function Dialog({
+  title,
+  onClose,
+  children,
+}: {
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+}) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current?.showModal();
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
+  }, []);
+  return (
+    <dialog ref={dialog} aria-labelledby={heading} onClose={onClose}>
+      <h2 id={heading}>{title}</h2>
+      {children}
+    </dialog>
+  );
+}
+
+/** A line that a screen reader reads out whenever its text changes, and that nobody sees. */
+export function Announcement({ children }: { children: ComponentChildren }) {
+  return (
+    <p class="visually-hidden" aria-live="polite">
+      {children}
+    </p>
+  );
+}
+
+/** Set the title of the window and the heading of the screen, which takes the focus after a change of the screen. */
+export function Heading({ title, children }: { title: string; children?: ComponentChildren }) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = `${title} · aliciacfg`;
+    // Not at the first screen: there the browser's own order is right.
+    if (document.body.dataset.moved !== undefined) heading.current?.focus();
+    document.body.dataset.moved = "";
+  }, [title]);
+  return (
+    <header class="heading">
+      <h1 ref={heading} tabIndex={-1}>
+        {title}
+      </h1>
+      {children}
+    </header>
+  );
+}
