@@ -3,7 +3,7 @@
  */
 
 import { signal } from "@preact/signals";
-import { address, headers, refused, token } from "./client.ts";
+import { address, headers, RequestError, refused, token } from "./client.ts";
 import { type Json, parse } from "./json.ts";
 
 export interface ServerEvent {
@@ -17,6 +17,7 @@ export interface ServerEvent {
 export const connection = signal<"connecting" | "live" | "lost" | "refused">("connecting");
 
 const SILENCE_MS = 40_000;
+const HIDDEN_MS = 15_000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
 
@@ -55,6 +56,8 @@ export class EventParser {
 /**
  * Read the stream until the returned function is called; connect again, from the last event on, when it ends.
  *
+ * A tab that nobody looks at closes it after a while: a browser opens few connections to one daemon for all its tabs.
+ *
  * @param receive Is called with each event; and with the kind `reconnected` when events may have been missed.
  */
 export function listen(receive: (event: ServerEvent) => void): () => void {
@@ -68,58 +71,112 @@ async function run(receive: (event: ServerEvent) => void, stopping: AbortSignal)
   let delay = FIRST_DELAY_MS;
   let connected = false;
   while (!stopping.aborted) {
-    const attempt = new AbortController();
-    const abort = () => attempt.abort();
-    stopping.addEventListener("abort", abort);
-    const unsubscribe = subscribeToToken(abort);
-    let silence = setTimeout(abort, SILENCE_MS);
+    await shown(stopping);
+    const attempt = new Attempt(stopping);
     try {
-      const sent = headers();
-      sent.set("Accept", "text/event-stream");
-      if (lastId !== undefined) sent.set("Last-Event-ID", lastId);
-      const response = await fetch(address("/events"), { headers: sent, cache: "no-store", signal: attempt.signal });
-      if (!response.ok || response.body === null) {
-        const text = await response.text();
-        let body: Json = null;
-        try {
-          body = parse(text);
-        } catch {}
-        connection.value = "refused";
-        throw refused(response, body);
-      }
+      const body = await open(lastId, attempt.signal);
       connection.value = "live";
       delay = FIRST_DELAY_MS;
       if (connected && lastId === undefined) receive({ kind: "reconnected", id: undefined, data: null });
       connected = true;
       const parser = new EventParser();
-      const decoder = new TextDecoder();
-      const reader = response.body.getReader();
+      const reader = body.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
-        clearTimeout(silence);
-        silence = setTimeout(abort, SILENCE_MS);
-        for (const event of parser.push(decoder.decode(value, { stream: true }))) {
+        attempt.heard();
+        for (const event of parser.push(value)) {
           lastId = event.id ?? lastId;
           receive(event);
         }
       }
-    } catch {
-      // Whatever ended it, the next attempt tells.
+      connection.value = "lost";
+    } catch (error) {
+      connection.value = error instanceof RequestError && error.status > 0 ? "refused" : "lost";
     } finally {
-      clearTimeout(silence);
-      unsubscribe();
-      stopping.removeEventListener("abort", abort);
+      attempt.end();
     }
-    if (stopping.aborted) return;
-    if (connection.value !== "refused") connection.value = "lost";
+    if (attempt.deliberate) {
+      connection.value = "connecting";
+      continue;
+    }
     await pause(delay * (0.5 + Math.random()), stopping);
     delay = Math.min(delay * 2, LONGEST_DELAY_MS);
   }
 }
 
-/** Call back when the token changes: the stream belongs to the one that it was opened with. */
-function subscribeToToken(changed: () => void): () => void {
+/**
+ * Open the stream and return its bytes.
+ *
+ * @throws RequestError if the daemon refuses; what `fetch` throws if it cannot be reached.
+ */
+async function open(lastId: string | undefined, signal: AbortSignal): Promise<ReadableStream<BufferSource>> {
+  const sent = headers();
+  sent.set("Accept", "text/event-stream");
+  if (lastId !== undefined) sent.set("Last-Event-ID", lastId);
+  const response = await fetch(address("/events"), { headers: sent, cache: "no-store", signal });
+  if (response.ok && response.body !== null) return response.body;
+  const text = await response.text();
+  let body: Json = null;
+  try {
+    body = parse(text);
+  } catch {}
+  throw refused(response, body);
+}
+
+/** One connection: it ends when the token changes, the tab stays hidden, the daemon falls silent, or all is over. */
+class Attempt {
+  /** Whether it ended for a reason of this page, so that the next one need not wait. */
+  deliberate = false;
+  readonly #controller = new AbortController();
+  readonly #stopping: AbortSignal;
+  readonly #unsubscribe: () => void;
+  #silence: ReturnType<typeof setTimeout> | undefined;
+  #hidden: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(stopping: AbortSignal) {
+    this.#stopping = stopping;
+    this.#unsubscribe = onTokenChange(() => this.#abort(true));
+    stopping.addEventListener("abort", this.#stop);
+    document.addEventListener("visibilitychange", this.#visibility);
+    this.#visibility();
+    this.heard();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Note that something came: the daemon sends a comment when there is no event for a while. */
+  heard(): void {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#abort(false), SILENCE_MS);
+  }
+
+  end(): void {
+    clearTimeout(this.#silence);
+    clearTimeout(this.#hidden);
+    this.#unsubscribe();
+    this.#stopping.removeEventListener("abort", this.#stop);
+    document.removeEventListener("visibilitychange", this.#visibility);
+    this.#controller.abort();
+  }
+
+  readonly #stop = () => this.#abort(true);
+
+  readonly #visibility = () => {
+    clearTimeout(this.#hidden);
+    if (document.hidden) this.#hidden = setTimeout(() => this.#abort(true), HIDDEN_MS);
+  };
+
+  #abort(deliberate: boolean): void {
+    this.deliberate = deliberate;
+    this.#controller.abort();
+  }
+}
+
+/** Call back when the token changes: a stream belongs to the one that it was opened with. */
+function onTokenChange(changed: () => void): () => void {
   let first = true;
   return token.subscribe(() => {
     if (!first) changed();
@@ -127,10 +184,25 @@ function subscribeToToken(changed: () => void): () => void {
   });
 }
 
+/** Wait until somebody looks at the tab. */
+function shown(stopping: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !stopping.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      stopping.removeEventListener("abort", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    stopping.addEventListener("abort", look);
+    look();
+  });
+}
+
 /** Wait, but no longer than until the network is back, the tab is looked at again, or the token changes. */
 function pause(milliseconds: number, stopping: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const unsubscribe = subscribeToToken(end);
+    const unsubscribe = onTokenChange(() => end());
     const timer = setTimeout(end, milliseconds);
     window.addEventListener("online", end);
     document.addEventListener("visibilitychange", end);
