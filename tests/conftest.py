@@ -4,23 +4,31 @@ Only tests in end_to_end/ and faults/ start processes. The database server is on
 its processes, so that tests of the store may use it anywhere.
 """
 
+import asyncio
 import contextlib
 import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import pytest_asyncio
 from _pytest.pathlib import import_path
 
 from brokers import Broker
 from certificates import Authority
 from daemons import DATABASES, Daemon, serving, tracebacks
 from postgres import Postgres
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+    from browser import Visit
+    from console_browser import Console
 
 WITH_PROCESSES = [Path(__file__).parent / name for name in ("end_to_end", "faults")]
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
@@ -46,10 +54,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the daemons of all tests have their databases on a PostgreSQL server."""
+    """Let the daemons of all tests have their databases on a PostgreSQL server; keep pictures."""
     parser.addoption(
         "--database", choices=["sqlite", "postgresql"], default="sqlite", help="where daemons have their databases"
     )
+    parser.addoption("--pictures", type=Path, help="where tests of the console put pictures of its screens")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,7 +100,13 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long trials unless their marker is selected; skip what PostgreSQL does not have."""
+    """Deselect the long trials unless their marker is selected; skip what PostgreSQL does not have.
+
+    Run the tests that use the browser on the event loop of its connection.
+    """
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
     if config.getoption("--database") == "postgresql":
         for item in items:
             for marker in item.iter_markers("sqlite"):
@@ -228,4 +243,36 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A READY daemon for the tests of one file, each of which changes services that no other test there reads."""
     with serving(tmp_path_factory.mktemp("module")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium(tmp_path_factory: pytest.TempPathFactory) -> "AsyncGenerator[Browser, None]":
+    """A headless browser for all tests; a test uses ``visit`` or ``console``, which have storage of their own."""
+    # Loaded by the processes that use it.
+    from browser import running
+
+    # Everything that a page says passes through this loop.
+    asyncio.get_running_loop().set_debug(False)
+    async with running(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(chromium: "Browser") -> "AsyncGenerator[Visit, None]":
+    """A visit of pages, which fails the test when one complains of something that the test does not allow."""
+    from browser import Visit, visiting
+
+    async with visiting(chromium, Visit) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def console(chromium: "Browser", request: pytest.FixtureRequest) -> "AsyncGenerator[Console, None]":
+    """One person's visit of the console, which fails the test as ``visit`` does."""
+    from browser import visiting
+    from console_browser import Console
+
+    async with visiting(chromium, Console) as made:
+        made.pictures = request.config.getoption("--pictures")
         yield made

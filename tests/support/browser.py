@@ -1,30 +1,42 @@
-"""A headless Chromium, driven over the DevTools protocol."""
+"""A headless Chromium, driven by Playwright: one for all tests of a process, and storage of its own for each test."""
 
-import asyncio
 import contextlib
 import os
+import re
 import shutil
-import signal
-import subprocess
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import aiohttp
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    WebError,
+    async_playwright,
+    expect,
+)
 
-from machine import PATH, SECONDS, wait_until
+from machine import PATH, SECONDS
 
+# The same names as in scripts/ensure-test-programs. The headless one uses the least of the machine.
 PROGRAMS = (
     "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )  # fmt: skip
 OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-    "--remote-debugging-port=0", "--window-size=1280,1600",
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
+# What is no request to a server.
+INLINE = ("data:", "blob:", "about:")
+# The console says it for each refused request and for each that fails; those are noted as such.
+OF_A_REQUEST = "Failed to load resource"
 
 
 def program() -> str:
@@ -33,88 +45,134 @@ def program() -> str:
     return found
 
 
-@dataclass
-class Page:
-    """One page: what it loaded, what it complained of, and a way to ask it."""
-
-    socket: aiohttp.ClientWebSocketResponse
-    session: str = ""
-    requested: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    sent: int = 0
-
-    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its result; handle the events that arrive before it."""
-        self.sent += 1
-        number = self.sent
-        message = {"id": number, "method": method, "params": parameters}
-        await self.socket.send_json({**message, "sessionId": self.session} if self.session else message)
-        async with asyncio.timeout(SECONDS):
-            while True:
-                received = await self.socket.receive_json()
-                if received.get("id") == number:
-                    assert "error" not in received, received
-                    return received["result"]
-                self._take(received)
-
-    def _take(self, event: dict[str, Any]) -> None:
-        parameters = event.get("params", {})
-        match event.get("method"):
-            case "Network.requestWillBeSent":
-                self.requested.append(parameters["request"]["url"])
-            case "Log.entryAdded":
-                self.complaints.append(parameters["entry"]["text"])
-            case "Runtime.exceptionThrown":
-                self.complaints.append(str(parameters["exceptionDetails"]))
-            case "Runtime.consoleAPICalled" if parameters["type"] in {"error", "assert"}:
-                self.complaints.append(str(parameters["args"]))
-            case _:
-                pass
-
-    async def evaluate(self, script: str) -> Any:
-        """The value of an expression; of a promise, what it is resolved with."""
-        found = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
-
-    async def until(self, condition: str) -> None:
-        """Wait until an expression is true: looked at after every change of the page."""
-        await self.evaluate(
-            f"""new Promise(resolve => {{
-              const look = () => {{ if ({condition}) {{ observer.disconnect(); resolve(true); }} }};
-              const observer = new MutationObserver(look);
-              observer.observe(document, {{ childList: true, subtree: true, attributes: true, characterData: true }});
-              look();
-            }})"""
+@contextlib.asynccontextmanager
+async def running(home: Path) -> AsyncGenerator[Browser, None]:
+    """Run a browser that writes nothing outside of ``home``."""
+    expect.set_options(timeout=SECONDS * 1000)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program(),
+            args=OPTIONS,
+            env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
+            handle_sigint=False,
+            handle_sigterm=False,
+            handle_sighup=False,
         )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@dataclass
+class Visit:
+    """What one person does in the browser: pages that share storage, and everything that went wrong on them.
+
+    Attributes:
+        origins: Where pages may come from and send requests to: those that were opened.
+        complaints: Errors that pages logged, exceptions that they did not catch, requests elsewhere, requests that
+            failed, and answers with a status of 400 or more.
+        requests: Everything that pages asked for.
+        messages: Everything that pages logged.
+    """
+
+    context: BrowserContext
+    origins: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    _allowed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.context.set_default_timeout(SECONDS * 1000)
+        self.context.on("console", self._logged)
+        self.context.on("weberror", self._failed)
+        self.context.on("request", self._asked)
+        self.context.on("requestfailed", self._lost)
+        self.context.on("response", self._answered)
+
+    async def page(self) -> Page:
+        """Return a new, empty page: another tab."""
+        return await self.context.new_page()
+
+    async def open(self, url: str, page: Page | None = None) -> Page:
+        """Open an address in a new tab or in ``page``; requests to its origin are allowed from now on."""
+        origin = re.sub(r"^(\w+://[^/]*).*", r"\1", url)
+        if origin not in self.origins:
+            self.origins.append(origin)
+        opened = page or await self.page()
+        await opened.goto(url)
+        return opened
+
+    def allow(self, *patterns: str) -> None:
+        """Allow complaints in which one of these regular expressions is found, before and after this call."""
+        self._allowed += patterns
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [text for text in self.complaints if not any(re.search(each, text) for each in self._allowed)]
+
+    def _logged(self, message: ConsoleMessage) -> None:
+        self.messages.append(message.text)
+        if message.type in {"error", "assert"} and OF_A_REQUEST not in message.text:
+            self.complaints.append(f"console: {message.text}")
+
+    def _failed(self, error: WebError) -> None:
+        self.complaints.append(f"exception: {error.error}")
+
+    def _asked(self, request: Request) -> None:
+        self.requests.append(request)
+        if not request.url.startswith((*INLINE, *(f"{origin}/" for origin in self.origins))):
+            self.complaints.append(f"elsewhere: {request.method} {request.url}")
+
+    def _lost(self, request: Request) -> None:
+        # The page itself ends a request that it needs no more, as it ends all when it is closed.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"failed: {request.method} {request.url}: {request.failure}")
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"status {response.status}: {response.request.method} {response.url}")
+
+
+V = TypeVar("V", bound=Visit)
 
 
 @contextlib.asynccontextmanager
-async def browser(directory: Path) -> AsyncGenerator[Page, None]:
-    """A page of a browser of its own."""
-    profile = directory / "browser"
-    with (directory / "browser.log").open("wb") as log:
-        # A session of its own: its helpers are ended with it.
-        process = subprocess.Popen(  # noqa: ASYNC220 - it only starts here, and nothing else runs meanwhile
-            [program(), *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
-            stdout=log, stderr=log, env={**os.environ, "HOME": str(directory)}, start_new_session=True,
-        )  # fmt: skip
+async def visiting(browser: Browser, kind: type[V], **options: Any) -> AsyncGenerator[V, None]:
+    """Visit with a context of its own, whose options are Playwright's; fail if a page had something to complain of."""
+    options = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
+    context = await browser.new_context(**options)
+    made = kind(context)
     try:
-        address = wait_until(lambda: _address(profile / "DevToolsActivePort"), why="the browser listens")
-        async with aiohttp.ClientSession() as http, http.ws_connect(address, max_msg_size=0) as socket:
-            page = Page(socket)
-            target = await page.call("Target.createTarget", url="about:blank")
-            attached = await page.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-            page.session = attached["sessionId"]
-            for domain in ("Page", "Network", "Runtime", "Log"):
-                await page.call(f"{domain}.enable")
-            yield page
+        yield made
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        await context.close()
+    if made.unexpected:
+        raise AssertionError("pages complained of:\n" + "\n".join(made.unexpected))
 
 
-def _address(file: Path) -> str | None:
-    """Where the browser says that it listens, once it does: the port and the path, a line each."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    return f"ws://127.0.0.1:{lines[0]}{lines[1]}" if len(lines) > 1 else None
+async def focused(page: Page) -> str:
+    """Return what has the focus, as a person would name it: tag and text or label."""
+    return await page.evaluate(
+        """() => {
+          let one = document.activeElement;
+          while (one?.shadowRoot?.activeElement) one = one.shadowRoot.activeElement;
+          if (!one) return "";
+          const name = one.ariaLabel || one.labels?.[0]?.innerText || one.innerText || one.title || "";
+          return `${one.tagName.toLowerCase()} ${name.trim().slice(0, 80)}`;
+        }"""
+    )
+
+
+async def widest(page: Page) -> Sequence[str]:
+    """Return what makes the page wider than its window; nothing if it does not scroll sideways."""
+    return await page.evaluate(
+        """() => {
+          const root = document.documentElement;
+          if (root.scrollWidth <= root.clientWidth) return [];
+          const reaches = one => one.getBoundingClientRect().right > root.clientWidth + 0.5;
+          return [...document.body.querySelectorAll("*")].filter(reaches)
+            .map(one => `${one.tagName.toLowerCase()}.${one.className} ${(one.textContent ?? "").trim().slice(0, 40)}`);
+        }"""
+    )

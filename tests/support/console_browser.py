@@ -1,0 +1,146 @@
+"""The console in a browser, as a person uses it: routes, keyboard, accessibility, pictures."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.async_api import Locator, Page, expect
+
+from browser import Visit, focused, widest
+from daemons import Daemon
+from repository import ROOT
+
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+# WCAG 2.2, levels A and AA, which include those of 2.0 and 2.1.
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+Theme = Literal["light", "dark"]
+PHONE, DESK, WIDE = 360, 1280, 2560
+THEMES: tuple[Theme, ...] = ("light", "dark")
+# Lists grow from frame to frame, so that the page is quiet when some of them change nothing.
+QUIET = """() => new Promise(done => {
+  let frames = 0;
+  const observer = new MutationObserver(() => { frames = 0; });
+  observer.observe(document.body, { childList: true, subtree: true, characterData: true });
+  const next = () => { if (++frames > 3) { observer.disconnect(); done(); } else requestAnimationFrame(next); };
+  requestAnimationFrame(next);
+})"""
+
+
+@dataclass
+class Console(Visit):
+    """One person's visits of the console.
+
+    Attributes:
+        pictures: Where ``picture`` puts what it takes; None for nowhere.
+    """
+
+    pictures: Path | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # The console already listens to what the daemon does not send yet.
+        self.allow(r"status 404: GET \S+/events")
+
+    async def show(self, daemon: Daemon | str, route: str = "#/services", page: Page | None = None) -> Page:
+        """Open a route of a daemon's console, or of the console at an address, and wait until it shows something.
+
+        The route is as in the address, from ``#`` on. With ``page`` it is opened there, otherwise in a new tab.
+        """
+        base = daemon if isinstance(daemon, str) else daemon.url
+        opened = await self.open(f"{base.rstrip('/')}/{route}", page)
+        await settled(opened)
+        return opened
+
+    async def picture(self, page: Page, name: str) -> None:
+        """Take pictures of the whole page in both themes and three widths, if ``--pictures`` says where to."""
+        if self.pictures is None:
+            return
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        size = page.viewport_size
+        for theme in THEMES:
+            await page.emulate_media(color_scheme=theme)
+            for width in (PHONE, DESK, WIDE):
+                await page.set_viewport_size({"width": width, "height": 900})
+                await page.evaluate(QUIET)
+                path = self.pictures / f"{name}-{width}-{theme}.png"
+                await page.screenshot(path=path, full_page=True)
+        await _restore(page, size)
+
+
+async def settled(page: Page) -> None:
+    """Wait until a screen shows its content, rather than that it is loading."""
+    await expect(page.locator("main h1, main .notice").first).to_be_visible()
+    await expect(page.get_by_text("Loading …", exact=True)).to_have_count(0)
+    await page.evaluate(QUIET)
+
+
+async def tab_to(page: Page, wanted: Locator, *, backwards: bool = False, limit: int = 200) -> None:
+    """Move the focus with the Tab key to an element, and fail if it never gets there."""
+    await expect(wanted).to_be_visible()
+    passed: list[str] = []
+    for _ in range(limit):
+        if await has_focus(wanted):
+            return
+        await page.keyboard.press("Shift+Tab" if backwards else "Tab")
+        passed.append(await focused(page))
+    raise AssertionError(f"{wanted} is not reached by Tab, which went to {passed}")
+
+
+async def has_focus(wanted: Locator) -> bool:
+    """Return whether an element has the focus, also one in a shadow root."""
+    return await wanted.evaluate("one => one === one.getRootNode().activeElement")
+
+
+async def press(page: Page, wanted: Locator, key: str = "Enter") -> None:
+    """Reach an element by Tab and press a key on it."""
+    await tab_to(page, wanted)
+    await page.keyboard.press(key)
+
+
+async def choose(page: Page, wanted: Locator, option: str) -> None:
+    """Reach a list of choices by Tab and choose by typing, as a person without a mouse does."""
+    await tab_to(page, wanted)
+    await page.keyboard.type(option)
+    await expect(wanted.locator("option:checked")).to_contain_text(option)
+
+
+async def axe(page: Page) -> None:
+    """Fail on what axe-core finds against WCAG 2.2 AA: in both themes, and at the width of a phone.
+
+    Also fail if the page scrolls sideways at that width (criterion 1.4.10).
+    """
+    size = page.viewport_size
+    found: dict[str, Any] = {}
+    views: list[tuple[Theme, int]] = [("light", DESK), ("dark", DESK), ("light", PHONE)]
+    for theme, width in views:
+        await page.emulate_media(color_scheme=theme)
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.evaluate(QUIET)
+        # The second theme differs from the first in its colours alone.
+        violations = await _violations(page, ["color-contrast"] if theme == "dark" else None)
+        if violations:
+            found[f"{theme} {width}"] = violations
+        if width == PHONE and (wide := await widest(page)):
+            found["scrolls sideways"] = wide
+    await _restore(page, size)
+    assert found == {}
+
+
+async def _violations(page: Page, rules: list[str] | None) -> list[str]:
+    # Evaluated by the debugger, so that the page's policy holds for everything else.
+    if not await page.evaluate("() => 'axe' in window"):
+        assert AXE.exists(), "run make test, which installs web/node_modules"
+        await page.evaluate(AXE.read_text())
+    only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": RULES}
+    result = await page.evaluate("only => axe.run(document, { runOnly: only, resultTypes: ['violations'] })", only)
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary']} {node['html'][:200]}"
+        for violation in result["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+async def _restore(page: Page, size: Any) -> None:
+    await page.emulate_media(color_scheme=None)
+    if size is not None:
+        await page.set_viewport_size(size)
