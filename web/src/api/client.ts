@@ -7,11 +7,13 @@ import type { components } from "./types.ts";
 export type Answers = components["schemas"];
 export type Problem = { pointer: string; message: string };
 
-/** The token of this tab. It is kept for the tab alone, and never in an address. */
+/** The token of this tab. It is kept for the tab alone, or for the page; never in an address. */
 const TOKEN = "aliciacfg.token";
 export const token = signal(stored());
 /** Whether the daemon refused the last request for want of a token, or because the token is not valid. */
 export const unauthorized = signal<string | undefined>(undefined);
+
+let refusedPath: string | undefined;
 
 function stored(): string {
   try {
@@ -21,10 +23,10 @@ function stored(): string {
   }
 }
 
-/** Use a token from now on; empty to forget it. */
-export function useToken(value: string): void {
+/** Use a token from now on; empty to forget it. Unless it is kept in memory only, the tab has it after a reload, too. */
+export function useToken(value: string, { inMemory = false } = {}): void {
   try {
-    if (value) sessionStorage.setItem(TOKEN, value);
+    if (value && !inMemory) sessionStorage.setItem(TOKEN, value);
     else sessionStorage.removeItem(TOKEN);
   } catch {}
   unauthorized.value = undefined;
@@ -58,6 +60,8 @@ export interface Options {
   type?: string;
   /** The revision that the write is based on; the daemon refuses it with 412 when there is a newer one. */
   ifMatch?: number;
+  /** Another token than that of the tab, to try it. */
+  token?: string;
   signal?: AbortSignal;
 }
 
@@ -74,9 +78,9 @@ export function configPath(service: string, below = ""): string {
   return `/config/${encodeURIComponent(service)}${below && `/${below}`}`;
 }
 
-export function headers(): Headers {
+export function headers(used = token.peek()): Headers {
   const result = new Headers();
-  if (token.value) result.set("Authorization", `Bearer ${token.value}`);
+  if (used) result.set("Authorization", `Bearer ${used}`);
   return result;
 }
 
@@ -86,10 +90,10 @@ export function headers(): Headers {
  * @throws RequestError if the daemon refuses it or cannot be reached.
  */
 export async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
-  const sent = headers();
+  const used = options.token ?? token.peek();
+  const sent = headers(used);
   if (options.body !== undefined) sent.set("Content-Type", options.type ?? "application/json");
   if (options.ifMatch !== undefined) sent.set("If-Match", `"${options.ifMatch}"`);
-  const used = token.value;
   let response: Response;
   let text: string;
   try {
@@ -125,14 +129,17 @@ export async function request<T>(method: string, path: string, options: Options 
       );
   }
   if (response.ok || (isObject(body) && body.status === "success")) {
-    if (unauthorized.value !== undefined && used === token.value) unauthorized.value = undefined;
+    // Some answers need no token, so they do not say that the others are allowed by now.
+    if (refusedPath === path && used === token.peek()) unauthorized.value = undefined;
     return body as T;
   }
-  throw refused(response, body);
+  const error = refused(response, body, used);
+  if (error.code === "unauthorized" && used === token.peek()) refusedPath = path;
+  throw error;
 }
 
 /** Return the error of an answer that refuses; one for want of a valid token makes the console ask for it. */
-export function refused(response: Response, body: Json): RequestError {
+export function refused(response: Response, body: Json, used = token.peek()): RequestError {
   const object = isObject(body) ? body : {};
   const message = typeof object.message === "string" ? object.message : `The daemon answered ${response.status}.`;
   const error = new RequestError(
@@ -142,6 +149,6 @@ export function refused(response: Response, body: Json): RequestError {
     Array.isArray(object.problems) ? (object.problems as unknown as Problem[]) : [],
     object,
   );
-  if (error.code === "unauthorized") unauthorized.value = message;
+  if (error.code === "unauthorized" && used === token.peek()) unauthorized.value = message;
   return error;
 }

@@ -20,6 +20,8 @@ const SILENCE_MS = 40_000;
 const HIDDEN_MS = 15_000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
+/** Whoever is refused stays refused until somebody enters another token, or changes the rules. */
+const REFUSED_DELAY_MS = 60_000;
 
 /** Split the lines of an event stream into events. */
 export class EventParser {
@@ -92,7 +94,9 @@ async function run(receive: (event: ServerEvent) => void, stopping: AbortSignal)
       }
       connection.value = "lost";
     } catch (error) {
-      connection.value = error instanceof RequestError && error.status > 0 ? "refused" : "lost";
+      const refused = error instanceof RequestError && error.status > 0;
+      connection.value = refused ? "refused" : "lost";
+      if (refused && (error.status === 401 || error.status === 403)) delay = REFUSED_DELAY_MS;
     } finally {
       attempt.end();
     }

@@ -1,23 +1,65 @@
-import { type Services as AllServices, environments, type Service, services } from "../api/queries.ts";
-import { changeQuery, href } from "../router.ts";
-import type { ScreenProps } from "../screens.ts";
-import { useResource } from "../store/resources.ts";
-import { useDeferred } from "../ui/deferred.ts";
-import { Announcement, Await, Field, Heading, Notice, Time } from "../ui/elements.tsx";
+/** The list of services: what each runs, what is wrong with it, and who changed it last. */
 
-/** The services of an environment. The search and the environment are in the address. */
+import { computed, signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import {
+  type Services as All,
+  environments,
+  type InvalidService,
+  type RefusedEdit,
+  type Service,
+} from "../api/queries.ts";
+import { remember, remembered } from "../memory.ts";
+import { changeQuery, route as current, href, parseHash, type RouteQuery } from "../router.ts";
+import type { ScreenProps } from "../screens.ts";
+import { draftsOf } from "../store/drafts.ts";
+import { useResource } from "../store/resources.ts";
+import { useServices } from "../store/services.ts";
+import { useDeferred } from "../ui/deferred.ts";
+import { Announcement, Await, Field, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
+import { FILTERS, type Filter, find, readFilters, readSort, type Sort, type SortKey } from "./service_filters.ts";
+
+const COLUMNS: readonly { key: SortKey; title: string }[] = [
+  { key: "service", title: "Service" },
+  { key: "version", title: "Version" },
+  { key: "revision", title: "Revision" },
+  { key: "state", title: "State" },
+  { key: "changed", title: "Last change" },
+];
+
+/** The name under which the browser remembers the filters and the order of the list. */
+const REMEMBERED = "services";
+/** The query with which the list was left; after a start, the filters and the order of the last time. */
+const lastQuery = signal<RouteQuery>(parseHash(`?${remembered(REMEMBERED) ?? ""}`).query);
+/** The address of the list as it was left. */
+export const servicesHref = computed(() => href(["services"], lastQuery.value));
+
+/** A search reaches the address so long after the last key: browsers limit how often an address may change. */
+const ADDRESS_MS = 250;
+
+/** The services of an environment. Search, environment, filters and order are in the address. */
 export function Services({ route }: ScreenProps) {
-  const { env, search = "" } = route.query;
-  const all = useResource(`services ${env ?? ""}`, (signal) => services(env, signal), [
-    "change",
-    "environment",
-    "files",
-    "online",
-  ]);
-  const known = useResource("environments", environments, ["environment", "files"]);
+  const { env, only, sort: order } = route.query;
+  const filters = readFilters(only);
+  const sort = readSort(order);
+  const [search, setSearch, writeSearch] = useSearch(route.query.search ?? "");
+  const all = useServices(env);
+  useEffect(() => {
+    lastQuery.value = route.query;
+    const query = href([], { only, sort: order }).replace(/^#\/\??/, "");
+    remember(REMEMBERED, query || undefined);
+  }, [route]);
   return (
     <>
-      <Heading title="Services" />
+      <Heading title="Services">
+        {all.data !== undefined && (
+          <span class="muted">
+            {all.data.configs.length} in {all.data.configs[0]?.environment ?? env ?? "the active environment"}
+            {all.data.protected && " (protected)"}
+          </span>
+        )}
+      </Heading>
       <search class="filters">
         <Field label="Search">
           {({ id }) => (
@@ -25,69 +67,200 @@ export function Services({ route }: ScreenProps) {
               id={id}
               type="search"
               value={search}
-              onInput={(event) => changeQuery({ search: event.currentTarget.value })}
+              placeholder="Name, author or comment"
+              autoComplete="off"
+              spellcheck={false}
+              onInput={(event) => setSearch(event.currentTarget.value)}
+              onChange={(event) => writeSearch(event.currentTarget.value)}
             />
           )}
         </Field>
-        {known.data !== undefined && (
-          <Field label="Environment">
-            {({ id }) => (
-              <select id={id} value={env ?? ""} onChange={(event) => changeQuery({ env: event.currentTarget.value })}>
-                <option value="">{known.data?.active} (active)</option>
-                {known.data?.environments
-                  .filter(({ name }) => name !== known.data?.active)
-                  .map(({ name }) => (
-                    <option key={name} value={name}>
-                      {name}
-                    </option>
-                  ))}
-              </select>
-            )}
-          </Field>
-        )}
+        <EnvironmentChoice env={env} />
       </search>
-      <Await of={all}>{(data) => <List data={data} search={search} env={env} />}</Await>
+      <Await of={all}>
+        {(data) => (
+          <>
+            <Refused edits={data.refused_edits} />
+            <Invalid services={data.invalid} env={env} />
+            {!data.active && (
+              <Notice title={`${env} is not the active environment.`}>
+                {" "}
+                Services get what another environment says. <a href={href(["environments"])}>Environments</a>
+              </Notice>
+            )}
+            <List data={data} search={search} filters={filters} sort={sort} env={env} onClear={() => setSearch("")} />
+          </>
+        )}
+      </Await>
     </>
   );
 }
 
-function List({ data, search, env }: { data: AllServices; search: string; env: string | undefined }) {
-  const wanted = search.toLowerCase();
-  const found = data.configs.filter(({ service }) => service.toLowerCase().includes(wanted));
-  const shown = useDeferred(found.length);
+/** A search that is there at once, and in the address a little later. */
+function useSearch(inAddress: string): [string, (text: string) => void, (text: string) => void] {
+  const [typed, setTyped] = useState(inAddress);
+  const written = useRef(inAddress);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => {
+    // Back, or a link: the address says something else than what was typed.
+    if (inAddress === written.current) return;
+    written.current = inAddress;
+    setTyped(inAddress);
+  }, [inAddress]);
+  const place = current.peek().path.join("/");
+  const write = (text: string) => {
+    clearTimeout(timer.current);
+    if (current.peek().path.join("/") !== place || text === written.current) return;
+    written.current = text;
+    changeQuery({ search: text });
+  };
+  return [
+    typed,
+    (text) => {
+      setTyped(text);
+      clearTimeout(timer.current);
+      timer.current = setTimeout(() => write(text), ADDRESS_MS);
+    },
+    write,
+  ];
+}
+
+function EnvironmentChoice({ env }: { env: string | undefined }) {
+  const { data } = useResource("environments", environments, ["environment", "files"]);
+  if (data === undefined) return null;
+  const others = data.environments.map(({ name }) => name).filter((name) => name !== data.active);
+  return (
+    <Field label="Environment">
+      {({ id }) => (
+        <select
+          id={id}
+          value={env === data.active ? "" : (env ?? "")}
+          onChange={(event) => changeQuery({ env: event.currentTarget.value })}
+        >
+          <option value="">{data.active} (active)</option>
+          {others.map((name) => (
+            <option key={name} value={name}>
+              {name}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+function Refused({ edits }: { edits: RefusedEdit[] }) {
+  if (edits.length === 0) return null;
+  return (
+    <Notice tone="warning" title="Edits of the files are refused. What was in force before goes on.">
+      <ul class="problems">
+        {edits.map(({ file, line, message }) => (
+          <li key={`${file} ${line} ${message}`}>
+            <code>
+              {file || "the files"}
+              {line !== null && `:${line}`}
+            </code>{" "}
+            {message}
+          </li>
+        ))}
+      </ul>
+    </Notice>
+  );
+}
+
+function Invalid({ services, env }: { services: InvalidService[]; env: string | undefined }) {
+  if (services.length === 0) return null;
+  const title =
+    services.length === 1
+      ? "A service of the files has no configuration, because what they say of it is not valid."
+      : `${services.length} services of the files have no configuration, because what they say of them is not valid.`;
+  return (
+    <Notice tone="warning" title={title}>
+      <ul class="problems">
+        {services.map(({ service, problems, missing }) => (
+          <li key={service}>
+            <a href={href(["services", service], { env })}>{service}</a>{" "}
+            {problems[0] === undefined ? missing.length > 0 && `lacks ${missing.join(", ")}` : problems[0].message}
+            {problems.length > 1 && ` (and ${problems.length - 1} more)`}
+          </li>
+        ))}
+      </ul>
+    </Notice>
+  );
+}
+
+interface ListProps {
+  data: All;
+  search: string;
+  filters: readonly Filter[];
+  sort: Sort;
+  env: string | undefined;
+  onClear: () => void;
+}
+
+/** Where somebody left a list: who comes back to it finds it there. */
+const left = { list: "", shown: 0, top: 0 };
+
+function List({ data, search, filters, sort, env, onClear }: ListProps) {
+  const names = draftsOf();
+  const found = useMemo(
+    () => find(data.configs, { search, filters, sort, drafts: names }),
+    [data.configs, search, filters.join(), sort.key, sort.descending, names],
+  );
+  const list = JSON.stringify([env, search, filters, sort]);
+  const isBack = left.list === list;
+  const shown = useDeferred(found.length, list, isBack ? left.shown : undefined);
+  const place = useRef({ list, shown });
+  place.current = { list, shown };
+  useLayoutEffect(() => {
+    if (isBack && left.top > 0) requestAnimationFrame(() => scrollTo(0, left.top));
+    let top = 0;
+    const follow = () => {
+      top = scrollY;
+    };
+    addEventListener("scroll", follow, { passive: true });
+    return () => {
+      removeEventListener("scroll", follow);
+      Object.assign(left, place.current, { top });
+    };
+  }, []);
+  const filtered = search !== "" || filters.length > 0;
+  const clear = () => {
+    onClear();
+    changeQuery({ only: undefined, search: undefined });
+  };
+  const count =
+    found.length === data.configs.length
+      ? `${found.length} services`
+      : `${found.length} of ${data.configs.length} services`;
   return (
     <>
-      {data.refused_edits.length > 0 && (
-        <Notice tone="warning" title="Edits of files are refused; what was in force before goes on.">
-          <ul>
-            {data.refused_edits.map(({ file, line, message }) => (
-              <li key={`${file} ${line}`}>
-                <code>
-                  {file}
-                  {line !== null && `:${line}`}
-                </code>{" "}
-                {message}
-              </li>
-            ))}
-          </ul>
-        </Notice>
-      )}
-      <Announcement>{`${found.length} services`}</Announcement>
+      <FilterChips configs={data.configs} filters={filters} drafts={names}>
+        {filtered && (
+          <button type="button" class="link" onClick={clear}>
+            Clear
+          </button>
+        )}
+      </FilterChips>
+      <Announcement>{count}</Announcement>
       {found.length === 0 ? (
-        <p>{data.configs.length === 0 ? "No service has a configuration here." : "No service has a name like that."}</p>
+        <p class="empty">
+          {data.configs.length === 0
+            ? "No service has a configuration here."
+            : "No service is like that. Clear the search and the filters to see all."}
+        </p>
       ) : (
-        <table class="list">
-          <thead>
-            <tr>
-              <th scope="col">Service</th>
-              <th scope="col">Version</th>
-              <th scope="col">Revision</th>
-              <th scope="col">Last change</th>
-            </tr>
-          </thead>
+        <table class="list services">
+          <caption class="visually-hidden">{count}</caption>
+          <Head sort={sort} />
           <tbody>
             {found.slice(0, shown).map((service) => (
-              <Row key={service.service} service={service} env={env} />
+              <Row
+                key={service.service}
+                item={service}
+                env={env}
+                hasDraft={names.has(`${service.environment}/${service.service}`)}
+              />
             ))}
           </tbody>
         </table>
@@ -96,17 +269,109 @@ function List({ data, search, env }: { data: AllServices; search: string; env: s
   );
 }
 
-function Row({ service, env }: { service: Service; env: string | undefined }) {
-  return (
-    <tr>
-      <th scope="row">
-        <a href={href(["services", service.service], { env })}>{service.service}</a>
-      </th>
-      <td data-label="Version">{service.version}</td>
-      <td data-label="Revision">{service.revision}</td>
-      <td data-label="Last change">
-        <Time seconds={service.last_updated} />
-      </td>
-    </tr>
+function FilterChips({
+  configs,
+  filters,
+  drafts: names,
+  children,
+}: {
+  configs: readonly Service[];
+  filters: readonly Filter[];
+  drafts: ReadonlySet<string>;
+  children: ComponentChildren;
+}) {
+  const counts = useMemo(
+    () => FILTERS.map(({ test }) => configs.filter((item) => test(item, names)).length),
+    [configs, names],
   );
+  return (
+    <fieldset class="chips">
+      <legend class="visually-hidden">Show only services</legend>
+      {FILTERS.map(({ name, title }, at) => {
+        const pressed = filters.includes(name);
+        const others = filters.filter((other) => other !== name);
+        return (
+          <button
+            key={name}
+            type="button"
+            class="chip"
+            aria-pressed={pressed}
+            onClick={() => changeQuery({ only: (pressed ? others : [...filters, name]).join(",") })}
+          >
+            {title} <span class="count">{counts[at]}</span>
+          </button>
+        );
+      })}
+      {children}
+    </fieldset>
+  );
+}
+
+function Head({ sort }: { sort: Sort }) {
+  return (
+    <thead>
+      <tr>
+        {COLUMNS.map(({ key, title }) => {
+          const active = sort.key === key;
+          const next = active ? !sort.descending : key === "changed" || key === "state";
+          return (
+            <th
+              key={key}
+              scope="col"
+              class={`column-${key}`}
+              {...(active ? { "aria-sort": sort.descending ? "descending" : "ascending" } : {})}
+            >
+              <button type="button" class="sort" onClick={() => changeQuery({ sort: `${next ? "-" : ""}${key}` })}>
+                {title}
+                <span aria-hidden="true">{active ? (sort.descending ? " ↓" : " ↑") : ""}</span>
+              </button>
+            </th>
+          );
+        })}
+      </tr>
+    </thead>
+  );
+}
+
+function Row({ item, env, hasDraft }: { item: Service; env: string | undefined; hasDraft: boolean }) {
+  // The same element as before is not looked at again.
+  return useMemo(() => {
+    const { author, comment } = item.status ?? {};
+    return (
+      <tr>
+        <th scope="row">
+          <a href={href(["services", item.service], { env })}>{item.service}</a>
+        </th>
+        <td data-label="Version">{item.version}</td>
+        <td data-label="Revision">{item.revision}</td>
+        <td data-label="State">
+          <State item={item} hasDraft={hasDraft} />
+        </td>
+        <td data-label="Last change">
+          <Time seconds={item.last_updated} />
+          {author !== undefined && <span class="muted"> by {author}</span>}
+          {comment && <span class="comment">{comment}</span>}
+        </td>
+      </tr>
+    );
+  }, [item, env, hasDraft]);
+}
+
+function State({ item: { status = {} }, hasDraft }: { item: Service; hasDraft: boolean }) {
+  const { drift = 0, rejected = 0, behind = 0, restart_pending = 0, instances = 0, problems = 0, online } = status;
+  const tags = [
+    rejected > 0 && <Tag tone="bad">rejected by {rejected}</Tag>,
+    drift > 0 && <Tag tone="warning">drift{drift > 1 && ` ${drift}`}</Tag>,
+    behind > 0 && (
+      <Tag tone="warning">
+        {behind} of {instances} behind
+      </Tag>
+    ),
+    restart_pending > 0 && <Tag tone="warning">restart pending</Tag>,
+    problems > 0 && <Tag tone="warning">problems in the files</Tag>,
+    online === false && <Tag>offline</Tag>,
+    online === true && <Tag tone="good">online</Tag>,
+    hasDraft && <Tag tone="info">draft</Tag>,
+  ].filter(Boolean);
+  return tags.length === 0 ? <span class="muted">–</span> : <span class="tags">{tags}</span>;
 }

@@ -5,9 +5,9 @@
 
 import { type Signal, signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { RequestError, token } from "../api/client.ts";
-import { listen, type ServerEvent } from "../api/event_stream.ts";
-import { isObject } from "../api/json.ts";
+import { RequestError, token, unauthorized } from "../api/client.ts";
+import { connection, listen, type ServerEvent } from "../api/event_stream.ts";
+import { isEqual, isObject, type Json } from "../api/json.ts";
 
 export interface Loaded<T> {
   /** The last answer; it stays while a newer one is loaded, and when that fails. */
@@ -18,24 +18,33 @@ export interface Loaded<T> {
 }
 
 type Load<T> = (signal: AbortSignal) => Promise<T>;
+/** Returns what was loaded as it is after an event; undefined if it has to be loaded again. */
+type Patch<T> = (event: ServerEvent, data: T) => T | undefined;
 
 /** Loading again waits so long after the previous time, so that many changes in a row cost few requests. */
 const SHORTEST_INTERVAL_MS = 700;
 const KEPT_WITHOUT_USE = 60;
+/** What the daemon could not answer is asked for again after so long. */
+const RETRY_MS = 4_000;
+/** So often everything shown is loaded again while there is no stream of events. */
+const POLL_MS = 15_000;
+const TRANSIENT: readonly string[] = ["unreachable", "unavailable", "busy", "internal"];
 
 class Resource<T> {
   readonly state: Signal<Loaded<T>> = signal({ loading: true });
   readonly topics: readonly string[];
   users = 0;
   readonly #load: Load<T>;
+  readonly #patch: Patch<T> | undefined;
   #running: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #loadedAt = Number.NEGATIVE_INFINITY;
   #stale = true;
 
-  constructor(load: Load<T>, topics: readonly string[]) {
+  constructor(load: Load<T>, topics: readonly string[], patch: Patch<T> | undefined) {
     this.#load = load;
     this.topics = topics;
+    this.#patch = patch;
   }
 
   /** Load it if it is not loaded or out of date. */
@@ -49,6 +58,30 @@ class Resource<T> {
     if (this.users > 0) this.#schedule();
   }
 
+  /** Note an event that concerns it. What is being loaded may be from before the event, so it is loaded once more. */
+  receive(event: ServerEvent): void {
+    const { data, loading } = this.state.peek();
+    if (this.#patch === undefined || data === undefined || loading || this.#stale) this.invalidate();
+    else this.change((before) => this.#patch?.(event, before));
+  }
+
+  /** Change what was loaded; undefined loads it again. */
+  change(change: (data: T) => T | undefined): void {
+    const before = this.state.peek();
+    if (before.data === undefined) return;
+    const data = change(before.data);
+    if (data === undefined) this.invalidate();
+    else if (data !== before.data) this.state.value = { ...before, data };
+  }
+
+  /** Load it again if the last attempt failed. */
+  retry(): void {
+    if (this.state.peek().error === undefined) return;
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.invalidate();
+  }
+
   /** Drop what was loaded, and load it again now if a screen shows it. */
   forget(): void {
     this.#running?.abort();
@@ -59,7 +92,7 @@ class Resource<T> {
 
   /** Load it now. */
   async refresh(): Promise<void> {
-    clearTimeout(this.#timer);
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#running?.abort();
     const running = new AbortController();
@@ -76,26 +109,31 @@ class Resource<T> {
       const { data } = this.state.peek();
       const why = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
       this.state.value = { ...(data === undefined ? {} : { data }), error: why, loading: false };
+      if (this.users > 0 && TRANSIENT.includes(why.code)) this.#schedule(RETRY_MS);
     }
   }
 
-  #schedule(): void {
+  #schedule(shortest = SHORTEST_INTERVAL_MS): void {
     if (this.#timer !== undefined) return;
-    const wait = Math.max(0, this.#loadedAt + SHORTEST_INTERVAL_MS - performance.now());
-    this.#timer = setTimeout(() => void this.refresh(), wait);
+    const wait = Math.max(0, this.#loadedAt + shortest - performance.now());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      // Nobody may look at it any more: then it waits until somebody does.
+      if (this.users > 0) void this.refresh();
+    }, wait);
   }
 }
 
 const resources = new Map<string, Resource<unknown>>();
 
-function find<T>(key: string, load: Load<T>, topics: readonly string[]): Resource<T> {
+function find<T>(key: string, load: Load<T>, topics: readonly string[], patch: Patch<T> | undefined): Resource<T> {
   const found = resources.get(key);
   if (found !== undefined) return found as unknown as Resource<T>;
   for (const [old, { users }] of resources) {
     if (resources.size < KEPT_WITHOUT_USE) break;
     if (users === 0) resources.delete(old);
   }
-  const made = new Resource<T>(load, topics);
+  const made = new Resource<T>(load, topics, patch);
   resources.set(key, made as unknown as Resource<unknown>);
   return made;
 }
@@ -105,13 +143,15 @@ function find<T>(key: string, load: Load<T>, topics: readonly string[]): Resourc
  *
  * @param key Names the resource: the same key is the same resource, so everything that `load` depends on is part of it.
  * @param topics The kinds of events after which it is loaded again: `change` for any, `change:<service>` for one service.
+ * @param patch Spares loading: what the event says is all that is new.
  */
 export function useResource<T>(
   key: string,
   load: Load<T>,
   topics: readonly string[],
+  patch?: Patch<T>,
 ): Loaded<T> & { refresh(): Promise<void> } {
-  const resource = useMemo(() => find(key, load, topics), [key]);
+  const resource = useMemo(() => find(key, load, topics, patch), [key]);
   useEffect(() => {
     resource.users += 1;
     resource.need();
@@ -127,6 +167,11 @@ export function invalidate(...topics: string[]): void {
   for (const resource of resources.values()) {
     if (resource.topics.some((topic) => topics.includes(topic))) resource.invalidate();
   }
+}
+
+/** Change what was loaded under a key, if it was; undefined loads it again. */
+export function changeResource<T>(key: string, change: (data: T) => T | undefined): void {
+  (resources.get(key) as unknown as Resource<T> | undefined)?.change(change);
 }
 
 /** Note that everything may be out of date. */
@@ -149,16 +194,50 @@ export function startEvents(): void {
   let first = true;
   token.subscribe(() => {
     // Another caller may see other things, and must not see what this one saw.
-    if (!first) for (const resource of resources.values()) resource.forget();
+    if (!first) {
+      heard.clear();
+      for (const resource of resources.values()) resource.forget();
+    }
     first = false;
   });
+  connection.subscribe((state) => {
+    if (state === "live") for (const resource of resources.values()) resource.retry();
+  });
+  setInterval(() => {
+    if (connection.value === "refused" && unauthorized.value === undefined && !document.hidden) invalidateAll();
+  }, POLL_MS);
 }
 
+/** The states of the daemon, which it sends whenever they change, and each time that a stream begins. */
+const STATES: readonly string[] = ["health", "files", "drift", "online"];
+/** The last state of each kind; and those kinds that were sent since the stream began. */
+const heard = new Map<string, Json>();
+const sentSince = new Set<string>();
+
 function receive(event: ServerEvent): void {
-  if (event.kind === "reset" || event.kind === "reconnected") invalidateAll();
-  else {
-    const service = isObject(event.data) && typeof event.data.service === "string" ? event.data.service : undefined;
-    invalidate(event.kind, ...(service === undefined ? [] : [`${event.kind}:${service}`]));
+  const data = isObject(event.data) ? event.data : {};
+  if (event.kind === "hello") {
+    sentSince.clear();
+    if (data.resumed !== true) invalidateAll();
+  } else if (event.kind === "reset" || event.kind === "reconnected") invalidateAll();
+  else if (!isOld(event)) {
+    const service = typeof data.service === "string" ? data.service : undefined;
+    const topics = [event.kind, ...(service === undefined ? [] : [`${event.kind}:${service}`])];
+    for (const resource of resources.values()) {
+      if (resource.topics.some((topic) => topics.includes(topic))) resource.receive(event);
+    }
   }
   for (const receiver of receivers) receiver(event);
+}
+
+/** Whether an event only repeats, at the beginning of a stream, the state that was heard before. */
+function isOld(event: ServerEvent): boolean {
+  if (!STATES.includes(event.kind)) return false;
+  const before = heard.get(event.kind);
+  // Only the services whose state changed are in a later one.
+  if (event.kind === "online" && sentSince.has("online")) heard.delete("online");
+  else heard.set(event.kind, event.data);
+  if (sentSince.has(event.kind)) return false;
+  sentSince.add(event.kind);
+  return before !== undefined && isEqual(before, event.data);
 }

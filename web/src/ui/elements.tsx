@@ -1,8 +1,10 @@
 /** Small parts that all screens share. */
 
+import { computed } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useMemo, useRef } from "preact/hooks";
 import type { Problem, RequestError } from "../api/client.ts";
+import { now } from "../store/clock.ts";
 import type { Loaded } from "../store/resources.ts";
 
 export type Tone = "neutral" | "good" | "warning" | "bad" | "info";
@@ -101,12 +103,12 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
 ];
 
 /** Return a time in words, such as "3 minutes ago". `seconds` is a Unix time. */
-export function ago(seconds: number, now = Date.now() / 1000): string {
-  const passed = seconds - now;
+export function ago(seconds: number, present = Date.now() / 1000): string {
+  const passed = seconds - present;
   for (const [unit, length] of UNITS) {
     if (Math.abs(passed) >= length) return SECONDS.format(Math.trunc(passed / length), unit);
   }
-  return SECONDS.format(Math.trunc(passed), "second");
+  return "just now";
 }
 
 /** Return a time as date and time of this place. `seconds` is a Unix time. */
@@ -117,9 +119,15 @@ export function moment(seconds: number): string {
 /** A Unix time in words, with the date and time as its title. */
 export function Time({ seconds }: { seconds: number | null | undefined }) {
   if (seconds === null || seconds === undefined) return <span class="muted">never</span>;
+  return <Ago seconds={Number(seconds)} />;
+}
+
+function Ago({ seconds }: { seconds: number }) {
+  // A signal as text: when the clock goes on, only the text is written again, and only if it is another one.
+  const text = useMemo(() => computed(() => ago(seconds, now.value)), [seconds]);
   return (
     <time dateTime={new Date(seconds * 1000).toISOString()} title={moment(seconds)}>
-      {ago(seconds)}
+      {text}
     </time>
   );
 }

@@ -1,104 +1,248 @@
-/** The frame around each screen: navigation, the state of the connection, theme and token. */
+/** The frame around each screen: navigation, the state of daemon and connection, who one is, theme and token. */
 
 import { useEffect, useState } from "preact/hooks";
 import { token, unauthorized, useToken } from "../api/client.ts";
 import { connection } from "../api/event_stream.ts";
-import { health } from "../api/queries.ts";
+import { isObject } from "../api/json.ts";
+import { type Health, health } from "../api/queries.ts";
 import { href, route } from "../router.ts";
-import { findScreen, PLACES, type Screen } from "../screens.ts";
-import { useResource } from "../store/resources.ts";
+import { servicesHref } from "../screens/services.tsx";
+import { findScreen, PLACES, type Place, type Screen } from "../screens.ts";
+import { onEvent, useResource } from "../store/resources.ts";
+import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { type Theme, theme } from "../theme.ts";
 import { Heading, Notice, Tag, type Tone } from "./elements.tsx";
+import { ErrorBoundary, FailureNotice } from "./error_boundary.tsx";
 import { TokenDialog } from "./token_dialog.tsx";
 
 export function Shell() {
   const [asking, setAsking] = useState(false);
   const denied = unauthorized.value;
+  const isRefused = denied !== undefined;
+  const hasToken = token.value !== "";
+  // Whoever has no token at all sees nothing before there is one. One that ended is told of without a dialog, which
+  // would take the focus from what is being typed.
+  useEffect(() => {
+    if (isRefused && !hasToken) setAsking(true);
+  }, [isRefused]);
   return (
     <>
       <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
         Skip to the content
       </button>
-      <Bar onToken={() => setAsking(true)} />
-      <main id="main" tabIndex={-1}>
-        {denied !== undefined && (
-          <Notice tone="warning" title="The daemon asks for a token.">
-            <p>{denied}</p>
-            <button type="button" onClick={() => setAsking(true)}>
-              Enter a token
-            </button>
-          </Notice>
-        )}
-        <CurrentScreen />
-      </main>
+      <div class="frame">
+        <Bar onToken={() => setAsking(true)} />
+        <main id="main" tabIndex={-1}>
+          <Lost />
+          <Updated />
+          <FailureNotice />
+          {isRefused && (
+            <Notice
+              tone="warning"
+              title={hasToken ? "The daemon does not take this token any more." : "The daemon asks for a token."}
+            >
+              <p>{denied}</p>
+              <button type="button" onClick={() => setAsking(true)}>
+                Enter a token
+              </button>
+            </Notice>
+          )}
+          <ErrorBoundary place={route.value.path.join("/")}>
+            <CurrentScreen />
+          </ErrorBoundary>
+        </main>
+      </div>
       {asking && <TokenDialog onClose={() => setAsking(false)} />}
     </>
   );
 }
 
-const HEALTH_TONES: Record<string, Tone> = { healthy: "good", degraded: "warning", unhealthy: "bad" };
-
 function Bar({ onToken }: { onToken: () => void }) {
   const state = useResource("health", health, ["health", "environment"]);
-  const here = route.value.path[0] ?? "services";
+  const [open, setOpen] = useState(false);
+  const place = route.value.path.join("/");
+  useEffect(() => setOpen(false), [place]);
   return (
-    <header class="bar">
-      <a class="brand" href={href(["services"])}>
+    <header class="bar" data-open={open}>
+      <a class="brand" href={servicesHref.value}>
         aliciacfg
       </a>
-      <nav aria-label="Screens">
-        <ul>
-          {PLACES.map((place) => (
-            <li key={place.title}>
-              <a href={href(place.path)} {...(place.path[0] === here ? { "aria-current": "page" } : {})}>
-                {place.title}
-              </a>
-            </li>
-          ))}
-        </ul>
-      </nav>
-      <div class="states">
-        {state.data !== undefined && (
-          <>
-            <span class="environment" title="The active environment">
-              {state.data.environment}
-            </span>
-            <Tag tone={HEALTH_TONES[state.data.status] ?? "neutral"}>{state.data.status}</Tag>
-          </>
-        )}
-        <Connection />
-        <ThemeChoice />
-        {token.value ? (
-          <button type="button" onClick={() => useToken("")}>
-            Forget the token
-          </button>
-        ) : (
-          <button type="button" onClick={onToken}>
-            Token …
-          </button>
-        )}
+      {state.data !== undefined && (
+        <span class="environment" title="The active environment">
+          <span class="visually-hidden">Active environment: </span>
+          {state.data.environment}
+        </span>
+      )}
+      <button
+        type="button"
+        class="menu"
+        aria-expanded={open}
+        aria-controls="navigation"
+        onClick={() => setOpen((before) => !before)}
+      >
+        Menu
+        <Marks health={state.data} />
+      </button>
+      <div class="navigation" id="navigation">
+        <Places health={state.data} />
+        <div class="states">
+          <HealthState health={state.data} />
+          <Connection />
+          <Who onToken={onToken} />
+          <ThemeChoice />
+        </div>
       </div>
     </header>
   );
 }
 
+/** On the button of the menu: that something in it needs a look. */
+function Marks({ health }: { health: Health | undefined }) {
+  const isBad = connection.value === "lost" || (health !== undefined && health.status !== "healthy");
+  return isBad ? <span class="mark"> (!)</span> : null;
+}
+
+function Places({ health }: { health: Health | undefined }) {
+  const who = useWhoami();
+  const here = route.value.path[0] ?? "services";
+  const counts: Record<string, number> = {
+    drift: (health?.drift ?? 0) + Object.keys(health?.alerts ?? {}).length,
+  };
+  const shown = PLACES.filter(({ admin }) => !admin || isAdmin(who));
+  return (
+    <nav aria-label="Screens">
+      <ul>
+        {shown.map((place) => (
+          <li key={place.title}>
+            <a href={address(place)} {...(place.path[0] === here ? { "aria-current": "page" } : {})}>
+              {place.title}
+              {(counts[place.path[0] ?? ""] ?? 0) > 0 && <span class="count">{counts[place.path[0] ?? ""]}</span>}
+            </a>
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}
+
+function address({ path }: Place): string {
+  return path[0] === "services" ? servicesHref.value : href(path);
+}
+
+const HEALTH_TONES: Record<string, Tone> = { healthy: "good", degraded: "warning", unhealthy: "bad" };
+
+function HealthState({ health }: { health: Health | undefined }) {
+  if (health === undefined) return null;
+  return (
+    <a class="state" href={href(["health"])}>
+      <span class="muted">Daemon</span> <Tag tone={HEALTH_TONES[health.status] ?? "neutral"}>{health.status}</Tag>
+    </a>
+  );
+}
+
+const CONNECTIONS: Record<typeof connection.value, { tone: Tone; text: string; title: string }> = {
+  live: { tone: "good", text: "live", title: "A change appears here at once." },
+  connecting: { tone: "neutral", text: "connecting", title: "The page connects to the daemon." },
+  lost: { tone: "bad", text: "lost", title: "The daemon does not answer. The page tries again by itself." },
+  refused: {
+    tone: "neutral",
+    text: "not live",
+    title: "The daemon sends this page no events. It looks for changes every 15 seconds.",
+  },
+};
+
 function Connection() {
-  switch (connection.value) {
-    case "live":
-      return <Tag tone="good">live</Tag>;
-    case "connecting":
-      return <Tag>connecting</Tag>;
-    case "lost":
-      return <Tag tone="bad">connection lost, trying again</Tag>;
-    case "refused":
-      return <Tag tone="warning">no live updates</Tag>;
+  const { tone, text, title } = CONNECTIONS[connection.value];
+  return (
+    <span class="state" role="status" title={title}>
+      <span class="muted">Connection</span> <Tag tone={tone}>{text}</Tag>
+    </span>
+  );
+}
+
+/** Tells that the daemon is away, when that is so for longer than a restart takes. */
+function Lost() {
+  const [shown, setShown] = useState(false);
+  const isLost = connection.value === "lost";
+  useEffect(() => {
+    if (!isLost) {
+      setShown(false);
+      return;
+    }
+    const timer = setTimeout(() => setShown(true), 1500);
+    return () => clearTimeout(timer);
+  }, [isLost]);
+  return shown ? (
+    <Notice tone="warning" title="The daemon does not answer.">
+      {" "}
+      What you see may be out of date. The page tries again by itself; what you typed stays.
+    </Notice>
+  ) : null;
+}
+
+/** Tells that another version of the daemon, and so of the console, runs since the page was loaded. */
+function Updated() {
+  const [versions, setVersions] = useState<{ first?: string; now?: string }>({});
+  useEffect(
+    () =>
+      onEvent(({ kind, data }) => {
+        if (kind !== "hello" || !isObject(data) || typeof data.version !== "string") return;
+        const { version } = data;
+        setVersions(({ first = version }) => ({ first, now: version }));
+      }),
+    [],
+  );
+  if (versions.first === versions.now) return null;
+  return (
+    <Notice tone="info" title={`The daemon was updated from ${versions.first} to ${versions.now}.`}>
+      <p>This page is still that of the earlier version. Drafts are kept.</p>
+      <button type="button" onClick={() => location.reload()}>
+        Load the page again
+      </button>
+    </Notice>
+  );
+}
+
+const ROLES: Record<string, string> = {
+  admin: "administrator",
+  writer: "writer",
+  reader: "reader",
+  service: "service",
+  metrics: "metrics only",
+};
+
+function Who({ onToken }: { onToken: () => void }) {
+  const { data } = useWhoami();
+  let text = token.value ? "with a token" : "without a token";
+  if (data !== undefined) {
+    if (data.name !== null) text = data.name;
+    else if (data.open) text = "everybody may do everything";
+    else if (data.write === "none" && data.read !== "none") text = "without a token: may read";
   }
+  const role = data?.role ? (ROLES[data.role] ?? data.role) : undefined;
+  return (
+    <div class="who">
+      <span class="state">
+        <span class="muted">You</span> <span class="name">{text}</span>
+        {role !== undefined && <span class="muted"> ({role})</span>}
+      </span>
+      {token.value ? (
+        <button type="button" class="small" onClick={() => useToken("")}>
+          Forget the token
+        </button>
+      ) : (
+        <button type="button" class="small" onClick={onToken}>
+          Enter a token
+        </button>
+      )}
+    </div>
+  );
 }
 
 function ThemeChoice() {
   return (
-    <label class="theme">
-      <span class="visually-hidden">Theme</span>
+    <label class="state theme">
+      <span class="muted">Theme</span>
       <select
         value={theme.value}
         onChange={(event) => {

@@ -1,28 +1,41 @@
 import { useState } from "preact/hooks";
-import { RequestError, request, token, useToken } from "../api/client.ts";
+import { RequestError, request, useToken } from "../api/client.ts";
+import { whoami } from "../store/whoami.ts";
 import { Dialog, ErrorSummary, Field } from "./elements.tsx";
 
-/** Asks for a token, tries it, and keeps it for this tab. */
+/** Asks for a token, tries it, and keeps it for this tab or until the page is loaded again. */
 export function TokenDialog({ onClose }: { onClose: () => void }) {
   const [value, setValue] = useState("");
+  const [inMemory, setInMemory] = useState(false);
   const [error, setError] = useState<RequestError>();
+  const [trying, setTrying] = useState(false);
   async function submit(event: SubmitEvent) {
     event.preventDefault();
-    const before = token.peek();
-    useToken(value.trim());
+    const token = value.trim();
+    setTrying(true);
     try {
-      await request("GET", "/environments");
+      if (!/^[\x21-\x7e]+$/.test(token)) throw invalid();
+      await tryToken(token);
+      useToken(token, { inMemory });
       onClose();
     } catch (reason) {
-      useToken(before);
-      if (reason instanceof RequestError) setError(reason);
+      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+    } finally {
+      setTrying(false);
     }
   }
   return (
-    <Dialog title="Token" onClose={onClose}>
+    <Dialog title="Enter a token" onClose={onClose}>
       <form onSubmit={submit}>
         {error !== undefined && <ErrorSummary error={error} />}
-        <Field label="Token" hint="aliciacfg token create makes one. It is kept for this tab only.">
+        <Field
+          label="Token"
+          hint={
+            <>
+              <code>aliciacfg token create</code> makes one, and so does the screen Tokens of an administrator.
+            </>
+          }
+        >
           {({ id, hint }) => (
             <input
               id={id}
@@ -35,8 +48,19 @@ export function TokenDialog({ onClose }: { onClose: () => void }) {
             />
           )}
         </Field>
+        <fieldset class="choices">
+          <legend>Keep it</legend>
+          <label>
+            <input type="radio" name="keep" checked={!inMemory} onChange={() => setInMemory(false)} /> as long as this
+            tab is open
+          </label>
+          <label>
+            <input type="radio" name="keep" checked={inMemory} onChange={() => setInMemory(true)} /> until the page is
+            loaded again
+          </label>
+        </fieldset>
         <div class="buttons">
-          <button type="submit" class="primary">
+          <button type="submit" class="primary" disabled={trying}>
             Use it
           </button>
           <button type="button" onClick={onClose}>
@@ -46,4 +70,25 @@ export function TokenDialog({ onClose }: { onClose: () => void }) {
       </form>
     </Dialog>
   );
+}
+
+function invalid(): RequestError {
+  return new RequestError("unauthorized", 0, "This cannot be a token: it has spaces, or letters beyond ASCII.", [], {});
+}
+
+/**
+ * Ask the daemon whether it knows a token.
+ *
+ * @throws RequestError if it does not, or does not answer.
+ */
+async function tryToken(token: string): Promise<void> {
+  try {
+    await whoami(undefined, token);
+  } catch (error) {
+    if (!(error instanceof RequestError && error.status === 404)) throw error;
+    // A daemon that cannot say who somebody is.
+    await request("GET", "/configs", { query: { limit: 1 }, token }).catch((reason) => {
+      if (!(reason instanceof RequestError && reason.code === "forbidden")) throw reason;
+    });
+  }
 }

@@ -1,0 +1,86 @@
+/** Which services the list shows, and in which order. */
+
+import type { Service } from "../api/queries.ts";
+
+export type SortKey = "service" | "version" | "revision" | "state" | "changed";
+export interface Sort {
+  key: SortKey;
+  descending: boolean;
+}
+const KEYS: readonly string[] = ["service", "version", "revision", "state", "changed"] satisfies SortKey[];
+
+type Drafts = ReadonlySet<string>;
+export type Filter = "drift" | "offline" | "behind" | "restart" | "recent" | "draft";
+/** A change is recent for a day. */
+const RECENT_SECONDS = 86_400;
+
+export const FILTERS: readonly { name: Filter; title: string; test: (item: Service, drafts: Drafts) => boolean }[] = [
+  { name: "drift", title: "Drift", test: ({ status }) => (status?.drift ?? 0) > 0 },
+  {
+    name: "behind",
+    title: "Behind or rejected",
+    test: ({ status }) => (status?.behind ?? 0) + (status?.rejected ?? 0) > 0,
+  },
+  { name: "restart", title: "Restart pending", test: ({ status }) => (status?.restart_pending ?? 0) > 0 },
+  { name: "offline", title: "Offline", test: ({ status }) => status?.online === false },
+  {
+    name: "recent",
+    title: "Changed in the last day",
+    test: ({ last_updated }) => Number(last_updated) > Date.now() / 1000 - RECENT_SECONDS,
+  },
+  { name: "draft", title: "With a draft", test: (item, drafts) => drafts.has(`${item.environment}/${item.service}`) },
+];
+
+/** Read the filters of an address: names with commas; others are left out. */
+export function readFilters(text = ""): Filter[] {
+  const names = text.split(",");
+  return FILTERS.map(({ name }) => name).filter((name) => names.includes(name));
+}
+
+/** Read the order of an address: the name of a column, with `-` before it if it descends. */
+export function readSort(text = "service"): Sort {
+  const key = text.replace(/^-/, "");
+  return KEYS.includes(key)
+    ? { key: key as SortKey, descending: text.startsWith("-") }
+    : { key: "service", descending: false };
+}
+
+const { compare } = new Intl.Collator("en", { numeric: true });
+
+function weight({ status = {} }: Service): number {
+  const { rejected = 0, drift = 0, behind = 0, restart_pending = 0, problems = 0, online } = status;
+  return (
+    (rejected > 0 ? 64 : 0) +
+    (drift > 0 ? 32 : 0) +
+    (behind > 0 ? 16 : 0) +
+    (restart_pending > 0 ? 8 : 0) +
+    (problems > 0 ? 4 : 0) +
+    (online === false ? 2 : 0) +
+    (online === true ? 1 : 0)
+  );
+}
+
+const ORDERS: Record<SortKey, (one: Service, other: Service) => number> = {
+  service: (one, other) => compare(one.service, other.service),
+  version: (one, other) => compare(one.version, other.version),
+  revision: (one, other) => one.revision - other.revision,
+  state: (one, other) => weight(one) - weight(other),
+  changed: (one, other) => Number(one.last_updated) - Number(other.last_updated),
+};
+
+/** Return the services that are wanted, in the wanted order; those that are equal in it are in the order of names. */
+export function find(
+  services: readonly Service[],
+  { search, filters, sort, drafts }: { search: string; filters: readonly Filter[]; sort: Sort; drafts: Drafts },
+): Service[] {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const tests = FILTERS.filter(({ name }) => filters.includes(name));
+  const found = services.filter((item) => {
+    const { author = "", comment } = item.status ?? {};
+    const text = `${item.service} ${author} ${comment ?? ""}`.toLowerCase();
+    return words.every((word) => text.includes(word)) && tests.every(({ test }) => test(item, drafts));
+  });
+  const order = ORDERS[sort.key];
+  const sign = sort.descending ? -1 : 1;
+  return found.sort((one, other) => sign * order(one, other) || compare(one.service, other.service));
+}
