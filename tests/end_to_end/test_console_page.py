@@ -1,12 +1,19 @@
 """The console in a real browser: how it is loaded, and what holds on every screen."""
 
+import gzip
+import re
+import urllib.request
+
 import pytest
+from playwright.async_api import Browser, Page, expect
 
-from console_browser import Console, axe
+from browser import Visit, visiting
+from console_browser import Console, axe, settled, stops
 from daemons import Daemon
+from web_sites import behind_prefix, site
 
-# Each screen of the console, with what the daemon of these tests has to show on it.
-SCREENS = ["#/services"]
+# Each screen of the console.
+SCREENS = ["#/services", "#/nothing"]
 
 
 @pytest.mark.parametrize("route", SCREENS)
@@ -14,4 +21,137 @@ async def test_a_screen_is_accessible(shared: Daemon, console: Console, route: s
     """To WCAG 2.2 AA, as far as axe-core sees it, in both themes and on a phone, which does not scroll sideways."""
     page = await console.show(shared, route)
     await axe(page)
-    await console.picture(page, route.strip("#/").replace("/", "-"))
+    await console.picture(page, re.sub(r"\W+", "-", route).strip("-"))
+    reached, controls = await stops(page)
+    assert set(controls) - set(reached) == set(), "the Tab key does not reach these"
+
+
+def test_its_files_are_protected_and_asked_for_again(shared: Daemon):
+    """Strict policy, no sniffing; the copy of a browser is compared by ETag; HEAD is GET without the body."""
+    for path in ("/", "/console/app.js", "/console/app.css", "/console/icon.svg"):
+        answer = shared.http("GET", path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy, path
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-cache"
+        packed = shared.http("GET", path, headers={"Accept-Encoding": "gzip"})
+        if packed.headers.get("Content-Encoding") == "gzip":
+            assert gzip.decompress(packed.body) == answer.body
+        for known in (answer, packed):
+            same = shared.http("GET", path, headers={"If-None-Match": known.headers["ETag"]})
+            assert (same.status, same.body) == (304, b""), path
+        with urllib.request.urlopen(urllib.request.Request(shared.url + path, method="HEAD")) as head:
+            assert head.headers["Content-Length"] == str(len(answer.body))
+            assert head.read() == b""
+
+
+async def test_it_works_below_a_path_of_another_server(shared: Daemon, console: Console):
+    """Every address is relative: files, requests, events, and the links of its screens."""
+    async with behind_prefix(shared, "/home/config") as address:
+        page = await console.show(address)
+        await expect(page.get_by_role("link", name="voice_router", exact=True)).to_be_visible()
+        links = await page.evaluate("[...document.links].map(link => link.href)")
+        assert links
+        assert [link for link in links if not link.startswith(address)] == []
+        assert [each.url for each in console.requests if not each.url.startswith(address)] == []
+        await page.close()
+
+
+async def test_the_theme_is_remembered(shared: Daemon, console: Console):
+    """That of the system until a person chooses; the choice stays after a reload and in another tab."""
+    page = await console.show(shared)
+    for scheme in ("dark", "light"):
+        await page.emulate_media(color_scheme=scheme)
+        assert await _is_dark(page) is (scheme == "dark")
+    await page.get_by_label("Theme").select_option("Dark")
+    assert await _is_dark(page)
+    await page.reload()
+    await settled(page)
+    assert await _is_dark(page)
+    other = await console.show(shared)
+    assert await _is_dark(other)
+    await expect(other.get_by_label("Theme")).to_have_value("dark")
+
+
+async def _is_dark(page: Page) -> bool:
+    """Return whether the text is lighter than the ground."""
+    return await page.evaluate(
+        """() => {
+          const style = getComputedStyle(document.documentElement);
+          const light = colour => colour.match(/\\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+          return light(style.color) > light(style.backgroundColor);
+        }"""
+    )
+
+
+async def test_back_and_forward_go_through_the_screens(shared: Daemon, console: Console):
+    """Each screen is a step of the history with what was typed on it; the screen's heading gets the focus."""
+    page = await console.show(shared)
+    await page.get_by_label("Search").fill("voice_r")
+    await expect(page.get_by_role("link", name="ai_service", exact=True)).to_have_count(0)
+    await page.get_by_role("link", name="voice_router", exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_be_focused()
+    assert "#/services/voice_router" in page.url
+    await page.go_back()
+    await expect(page.get_by_label("Search")).to_have_value("voice_r")
+    await expect(page.get_by_role("link", name="ai_service", exact=True)).to_have_count(0)
+    await page.go_forward()
+    assert "#/services/voice_router" in page.url
+    await page.reload()
+    await settled(page)
+    assert "#/services/voice_router" in page.url
+
+
+async def test_without_javascript_it_says_so(shared: Daemon, chromium: Browser):
+    """And where the same operations are."""
+    async with visiting(chromium, Visit, java_script_enabled=False) as visit:
+        page = await visit.open(f"{shared.url}/")
+        assert "The console needs JavaScript." in await page.locator("noscript").inner_text()
+        await page.locator("noscript a").click()
+        assert page.url == f"{shared.url}/docs"
+
+
+HOSTILE = """<!doctype html><title>other</title><body><iframe src="URL/"></iframe><script type="module">
+const tried = {};
+const read = async (name, url, options) => {
+  try { const answer = await fetch(url, options); tried[name] = answer.type === "opaque" ? "opaque" : "read"; }
+  catch (error) { tried[name] = error.name; }
+};
+await read("get", "URL/configs", {});
+await read("page", "URL/", {});
+await read("events", "URL/events", {});
+await read("opaque", "URL/configs", { mode: "no-cors" });
+const body = JSON.stringify({ settings: { log_level: "DEBUG" } });
+for (const type of ["application/json", "text/plain"]) {
+  for (const method of ["POST", "PATCH", "PUT"]) {
+    await read(`${method} ${type}`, "URL/config/voice_router", { method, body, headers: { "Content-Type": type } });
+  }
+}
+const blind = { method: "POST", mode: "no-cors" };
+await read("blind rollback", "URL/config/voice_router/rollback", { ...blind, body: '{"revision": 1}' });
+await read("blind reload", "URL/reload", { ...blind, body: "{}" });
+const opened = window.open("URL/");
+await new Promise(done => setTimeout(done, 300));
+try { tried.opened = opened.document?.title ?? "nothing"; } catch (error) { tried.opened = error.name; }
+try { tried.framed = frames[0].document?.title ?? "nothing"; } catch (error) { tried.framed = error.name; }
+window.tried = tried;
+</script>"""
+
+
+async def test_another_site_neither_frames_nor_reads_nor_writes_it(shared: Daemon, console: Console):
+    """A page of another origin gets nothing that it can read, and what it sends changes nothing."""
+    # The browser says of each attempt why it is refused.
+    console.allow("console: ", "failed: ", "status 40", "elsewhere: ")
+    before = shared.http("GET", "/audit").body, shared.config("voice_router")
+    async with site(HOSTILE.replace("URL", shared.url)) as address:
+        page = await console.open(address)
+        await page.wait_for_function("() => window.tried")
+        tried = await page.evaluate("() => window.tried")
+    assert {name: result for name, result in tried.items() if result not in {"TypeError", "SecurityError"}} == {
+        "opaque": "opaque",
+        "blind rollback": "opaque",
+        "blind reload": "opaque",
+    }
+    assert shared.config("voice_router") == before[1]

@@ -194,17 +194,26 @@ def test_a_host_is_accepted_that_no_other_site_can_have(host: str, on_loopback: 
     [
         ("http://localhost:8026", True),
         ("HTTP://LOCALHOST:8026", True),
-        ("https://localhost:8026", False),
+        ("https://localhost:8026", True),
         ("http://localhost", False),
+        ("https://localhost", False),
         ("https://evil.example", False),
         ("null", False),
         ("", False),
     ],
 )
 def test_an_origin_is_the_daemon_itself_or_refused(origin: str, allowed: bool):
-    """Scheme, name and port."""
+    """Name and port; the scheme may be HTTPS, which a proxy ends before the daemon."""
     guard = BrowserGuard(listens_on=LOOPBACK, allowed_hosts=())
     assert accepted(guard, "localhost:8026", Origin=origin) is allowed
+
+
+def test_an_origin_without_tls_is_another_site_than_one_with_it():
+    """What is on the way to a page over HTTP may write a page of its own, and send requests from it."""
+    guard = BrowserGuard(listens_on=LOOPBACK, allowed_hosts=())
+    over_tls = request(headers={"Host": "localhost:8026", "Origin": "http://localhost:8026"}, tls=True)
+    with pytest.raises(Forbidden):
+        guard.check(over_tls)
 
 
 def test_accepted_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch):

@@ -104,6 +104,46 @@ async def choose(page: Page, wanted: Locator, option: str) -> None:
     await expect(wanted.locator("option:checked")).to_contain_text(option)
 
 
+async def stops(page: Page) -> tuple[list[str], list[str]]:
+    """Press Tab through the whole page; return what got the focus, and everything that can be operated.
+
+    Of choices that belong together (radio buttons, a tree) the keyboard reaches one by Tab and the others by arrows.
+    """
+    controls: list[str] = await page.evaluate(
+        """() => {
+          const wanted = "a[href], button, input, select, textarea, summary, [tabindex='0'], [contenteditable='true']";
+          const found = [];
+          const look = root => {
+            for (const one of root.querySelectorAll("*")) {
+              if (one.shadowRoot) look(one.shadowRoot);
+              if (!one.matches(wanted) || one.disabled || one.type === "radio" && !one.checked) continue;
+              if (one.tabIndex < 0 || !one.checkVisibility({ visibilityProperty: true })) continue;
+              const text = one.ariaLabel ?? one.textContent.trim().slice(0, 40);
+              one.dataset.stop = `${found.length} ${one.tagName.toLowerCase()} ${text}`;
+              found.push(one.dataset.stop);
+            }
+          };
+          look(document);
+          return found;
+        }"""
+    )
+    reached: list[str] = []
+    await page.evaluate("() => { document.activeElement?.blur(); getSelection()?.removeAllRanges(); }")
+    for _ in range(len(controls) + 10):
+        await page.keyboard.press("Tab")
+        stop = await page.evaluate(
+            """() => {
+              let one = document.activeElement;
+              while (one?.shadowRoot?.activeElement) one = one.shadowRoot.activeElement;
+              return one?.dataset.stop ?? "";
+            }"""
+        )
+        reached.append(stop)
+        if len(set(reached)) > len(controls):
+            break
+    return reached, controls
+
+
 async def axe(page: Page) -> None:
     """Fail on what axe-core finds against WCAG 2.2 AA: in both themes, and at the width of a phone.
 

@@ -109,7 +109,8 @@ class BrowserGuard:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or is_local(request):
             return
-        if origin.lower() != f"{request.scheme}://{host}".lower():
+        # A proxy may end TLS before this daemon, so that a page of its own has another scheme than the request.
+        if origin.lower() not in {f"{request.scheme}://{host}".lower(), f"https://{host}".lower()}:
             raise Forbidden(f"The Origin {origin[:100]!r} is another site; web pages of other sites may not do this.")
 
     def _check_host(self, request: web.Request, host: str) -> None:
