@@ -1,0 +1,252 @@
+/** The native inputs of single values. */
+
+import { useComputed } from "@preact/signals";
+import { useId, useState } from "preact/hooks";
+import { format, isEqual, type Json, parse } from "../api/json.ts";
+import { show, typeNames } from "./checks.ts";
+import { type Kind, whyJson } from "./fields.ts";
+import { isNumberText } from "./numbers.ts";
+import { isHidden } from "./origins.ts";
+import { find } from "./pointer.ts";
+import type { Place, SchemaNode } from "./schema.ts";
+import { useForm } from "./store.ts";
+
+export interface ControlProps {
+  id: string;
+  pointer: string;
+  place: Place;
+  trail: readonly SchemaNode[];
+  required: boolean;
+  /** Ids of what describes the input. */
+  describedBy: string;
+  invalid: boolean;
+  /** The accessible name, where no label has the id. */
+  name?: string | undefined;
+}
+
+/** Return what a place has now, and what it had before the edits. */
+function useValue(pointer: string): { value: Json | undefined; before: Json | undefined; typed: string | undefined } {
+  const form = useForm();
+  const value = useComputed(() => find(form.current.value, pointer)).value;
+  const before = useComputed(() => find(form.config.value, pointer)).value;
+  const typed = useComputed(() => {
+    const edit = form.edits.value.get(pointer);
+    return edit?.kind === "text" || edit?.kind === "secret" ? edit.text : undefined;
+  }).value;
+  return { value, before, typed };
+}
+
+/** Return the text of an input and what changes it. While it has the focus, it keeps the text as it is typed. */
+function useText(text: string, change: (text: string) => void) {
+  const [typing, setTyping] = useState<string | undefined>(undefined);
+  return {
+    value: typing ?? text,
+    onInput: (event: { currentTarget: { value: string } }) => {
+      setTyping(event.currentTarget.value);
+      change(event.currentTarget.value);
+    },
+    onBlur: () => setTyping(undefined),
+  };
+}
+
+function attributes({ id, describedBy, invalid, required, name }: ControlProps) {
+  return {
+    id,
+    "aria-describedby": describedBy || undefined,
+    "aria-invalid": invalid || undefined,
+    "aria-required": required || undefined,
+    "aria-label": name,
+  };
+}
+
+/** The control of a kind of field that is a single value. */
+export function Control({ kind, ...props }: ControlProps & { kind: Kind }) {
+  switch (kind) {
+    case "boolean":
+      return <Switch {...props} />;
+    case "choice":
+      return <Choice {...props} />;
+    case "number":
+      return <NumberInput {...props} />;
+    case "secret":
+      return <SecretInput {...props} />;
+    case "text":
+      return <TextInput {...props} />;
+    default:
+      return <JsonInput {...props} />;
+  }
+}
+
+function TextInput(props: ControlProps) {
+  const form = useForm();
+  const { pointer } = props;
+  const { value, before } = useValue(pointer);
+  const input = useText(typeof value === "string" ? value : "", (text) => {
+    form.set(pointer, text === "" && before === undefined ? undefined : text);
+  });
+  const [long] = useState(() => typeof value === "string" && value.length > 80);
+  // An input drops the ends of lines.
+  if (long || /[\r\n]/.test(input.value)) {
+    const rows = Math.min(12, Math.max(2, input.value.split("\n").length, Math.ceil(input.value.length / 60)));
+    return <textarea {...attributes(props)} {...input} rows={rows} readOnly={form.readOnly.value} spellcheck={false} />;
+  }
+  return (
+    <input
+      type="text"
+      {...attributes(props)}
+      {...input}
+      readOnly={form.readOnly.value}
+      placeholder={value === undefined ? "not set" : ""}
+      autocomplete="off"
+      autocapitalize="off"
+      spellcheck={false}
+    />
+  );
+}
+
+/** A number is typed as a text, because an input for numbers drops what it cannot read, and rounds. */
+function NumberInput(props: ControlProps) {
+  const form = useForm();
+  const { pointer, place, required } = props;
+  const { value, before, typed } = useValue(pointer);
+  const whole = !typeNames(place.node).has("number") && typeNames(place.node).has("integer");
+  const input = useText(typed ?? (value === undefined ? "" : show(value, Number.POSITIVE_INFINITY)), (text) => {
+    const trimmed = text.trim();
+    if (isNumberText(trimmed)) form.set(pointer, parse(trimmed));
+    else if (trimmed === "" && (before === undefined || (!required && place.node.default === undefined))) {
+      form.set(pointer, undefined);
+    } else if (trimmed === "") form.setText(pointer, text, "is empty; type a number");
+    else form.setText(pointer, text, whole ? "expected a whole number, such as 10" : "expected a number, such as 1.5");
+  });
+  return (
+    <input
+      type="text"
+      inputMode={whole ? "numeric" : "decimal"}
+      class="number"
+      {...attributes(props)}
+      {...input}
+      readOnly={form.readOnly.value}
+      placeholder={value === undefined ? "not set" : ""}
+      autocomplete="off"
+    />
+  );
+}
+
+function Switch(props: ControlProps) {
+  const form = useForm();
+  const { value } = useValue(props.pointer);
+  return (
+    <span class="switch">
+      <input
+        type="checkbox"
+        {...attributes(props)}
+        checked={value === true}
+        indeterminate={value === undefined}
+        disabled={form.readOnly.value}
+        onChange={(event) => form.set(props.pointer, event.currentTarget.checked)}
+      />{" "}
+      <span aria-hidden="true">{value === undefined ? "not set" : value ? "on" : "off"}</span>
+    </span>
+  );
+}
+
+function Choice(props: ControlProps) {
+  const form = useForm();
+  const { pointer, place } = props;
+  const { value } = useValue(pointer);
+  const choices = place.node.choices ?? [];
+  const chosen = value === undefined ? -1 : choices.findIndex((choice) => isEqual(choice, value));
+  return (
+    <select
+      {...attributes(props)}
+      disabled={form.readOnly.value}
+      value={String(chosen)}
+      onChange={(event) => form.set(pointer, choices[Number(event.currentTarget.value)])}
+    >
+      {chosen < 0 && <option value="-1">{value === undefined ? "not set" : `${show(value)} (not allowed)`}</option>}
+      {choices.map((choice, index) => (
+        // The choices of a schema keep their order.
+        <option key={index} value={String(index)}>
+          {show(choice)}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+/** A secret can be typed anew, and is never shown; until it is sent, it is in the memory of the page only. */
+function SecretInput(props: ControlProps) {
+  const form = useForm();
+  const { pointer } = props;
+  const { before, typed } = useValue(pointer);
+  const [open, setOpen] = useState(false);
+  const state = useId();
+  const isSet = before !== undefined && before !== "";
+  if (form.readOnly.value) return <output id={props.id}>{isSet ? "set, not shown" : "not set"}</output>;
+  return (
+    <span class="secret">
+      <input
+        {...{ type: (open ? "text" : "password") as "password" }}
+        {...attributes({ ...props, describedBy: `${state} ${props.describedBy}` })}
+        value={typed ?? ""}
+        placeholder={isSet ? "type a new one to replace it" : "not set"}
+        autocomplete="new-password"
+        autocapitalize="off"
+        spellcheck={false}
+        onInput={({ currentTarget: { value } }) => {
+          if (value === "") form.undo(pointer);
+          else form.setSecret(pointer, value);
+        }}
+      />
+      {typed !== undefined && (
+        <button type="button" aria-pressed={open} onClick={() => setOpen(!open)}>
+          Show what I typed
+        </button>
+      )}
+      <small id={state} class="muted">
+        {typed !== undefined
+          ? "A new one is typed. It is sealed before it leaves the browser, and is not kept in the draft."
+          : isSet
+            ? "Set; its value is not shown."
+            : "Not set."}
+      </small>
+    </span>
+  );
+}
+
+const MAY_BE_SECRET = /password|secret|key|token/i;
+
+function JsonInput(props: ControlProps) {
+  const form = useForm();
+  const { pointer, place, trail } = props;
+  const { value, before, typed } = useValue(pointer);
+  const why = useId();
+  const input = useText(typed ?? (value === undefined ? "" : format(value, 2)), (text) => {
+    if (text.trim() === "" && before === undefined) return form.set(pointer, undefined);
+    let read: Json;
+    try {
+      read = parse(text);
+    } catch (error) {
+      const sensitive = isHidden(value) || isHidden(before) || MAY_BE_SECRET.test(pointer + text);
+      return form.setText(pointer, text, `is not JSON: ${(error as Error).message}`, { sensitive });
+    }
+    form.setOpen(pointer, read);
+  });
+  const rows = Math.min(20, Math.max(2, input.value.split("\n").length));
+  return (
+    <>
+      <small id={why} class="muted">
+        {whyJson(place, trail)}
+      </small>
+      <textarea
+        class="json"
+        {...attributes({ ...props, describedBy: `${why} ${props.describedBy}` })}
+        {...input}
+        rows={rows}
+        readOnly={form.readOnly.value}
+        placeholder="not set"
+        spellcheck={false}
+      />
+    </>
+  );
+}

@@ -1,0 +1,148 @@
+/** The form of a service's configuration, made from its schema. */
+
+import { type Signal, useComputed } from "@preact/signals";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { Announcement, Field } from "../ui/elements.tsx";
+import { count } from "./checks.ts";
+import type { Edits } from "./edits.ts";
+import { Members } from "./entries.tsx";
+import { parent } from "./pointer.ts";
+import type { SchemaNode } from "./schema.ts";
+import { FormContext, FormStore, type Inputs, type Only, useForm } from "./store.ts";
+
+export type { Only } from "./store.ts";
+
+export interface FormProps extends Inputs {
+  service: string;
+  environment: string;
+  /** What the user changed; the form reads and writes it. */
+  edits: Signal<Edits>;
+  onFilter: (filter: string, only: Only) => void;
+  /** The field to show and to focus; each new object does it again. */
+  focus?: { pointer: string } | undefined;
+}
+
+/** Edits a configuration. It sends nothing: what is typed is in `edits`. */
+export function Form({ service, environment, edits, onFilter, focus, ...inputs }: FormProps) {
+  const store = useMemo(() => new FormStore(edits, inputs), [edits]);
+  useLayoutEffect(() => store.update(inputs));
+  const box = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    if (focus === undefined) return;
+    const visible = store.visible.peek();
+    // What a filter hides cannot be focused.
+    if (visible !== undefined && !visible.has(focus.pointer)) onFilter("", "all");
+    store.revealed.value = undefined;
+    store.revealed.value = focus.pointer;
+  }, [focus]);
+  useEffect(
+    () =>
+      store.revealed.subscribe((pointer) => {
+        if (pointer !== undefined && box.current !== null) focusWhenRendered(box.current, pointer);
+      }),
+    [store],
+  );
+  // The same element at each rendering of the screen around: the fields follow the signals of the store.
+  const fields = useMemo(
+    () => (
+      <FormContext value={store}>
+        <Fields />
+      </FormContext>
+    ),
+    [store],
+  );
+  return (
+    <form
+      ref={box}
+      class="config-form"
+      aria-label={`Configuration of ${service} in ${environment}`}
+      autocomplete="off"
+      onSubmit={(event) => event.preventDefault()}
+    >
+      <FormContext value={store}>
+        <Filter filter={inputs.filter} only={inputs.only} onFilter={onFilter} />
+      </FormContext>
+      {fields}
+    </form>
+  );
+}
+
+function Fields() {
+  const store = useForm();
+  const place = useComputed(() => store.schema.value.root).value;
+  const none = useComputed(() => store.visible.value?.size === 0).value;
+  return none ? <p>No field is like that.</p> : <Members place={place} pointer="" trail={NO_TRAIL} />;
+}
+
+const NO_TRAIL: readonly SchemaNode[] = [];
+
+const CHOICES: [only: Only, title: string][] = [
+  ["all", "All fields"],
+  ["changed", "Changed here, not sent"],
+  ["runtime", "Changed at run time"],
+  ["problems", "With a problem"],
+];
+
+function Filter({ filter, only, onFilter }: Pick<FormProps, "filter" | "only" | "onFilter">) {
+  const store = useForm();
+  const shown = useComputed(() => countInnermost(store.visible.value)).value;
+  return (
+    <search class="filters">
+      <Field label="Find a field">
+        {({ id }) => (
+          <input
+            id={id}
+            type="search"
+            value={filter}
+            placeholder="name, description or value"
+            onInput={(event) => onFilter(event.currentTarget.value, only)}
+          />
+        )}
+      </Field>
+      <Field label="Show">
+        {({ id }) => (
+          <select id={id} value={only} onChange={(event) => onFilter(filter, event.currentTarget.value as Only)}>
+            {CHOICES.map(([value, title]) => (
+              <option key={value} value={value}>
+                {title}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+      <Announcement>{shown === undefined ? "" : `${count(shown, "field")} shown`}</Announcement>
+    </search>
+  );
+}
+
+/** Return how many of some places have no other one inside. */
+function countInnermost(pointers: ReadonlySet<string> | undefined): number | undefined {
+  if (pointers === undefined) return undefined;
+  const outer = new Set([...pointers].map((pointer) => parent(pointer)));
+  return [...pointers].filter((pointer) => !outer.has(pointer)).length;
+}
+
+const LONGEST_WAIT_FRAMES = 30;
+
+/** Focus the control of a place as soon as it is rendered; of the nearest place around, if it has none of its own. */
+function focusWhenRendered(form: HTMLFormElement, pointer: string): void {
+  let frames = 0;
+  function attempt(): void {
+    const places = new Map(
+      [...form.querySelectorAll<HTMLElement>("[data-pointer]")].map((at) => [at.dataset.pointer, at]),
+    );
+    let found = places.get(pointer);
+    if (found === undefined && frames < LONGEST_WAIT_FRAMES) {
+      frames += 1;
+      requestAnimationFrame(attempt);
+      return;
+    }
+    for (let outer = parent(pointer); found === undefined && outer !== undefined; outer = parent(outer)) {
+      found = places.get(outer);
+    }
+    const control = found?.querySelector<HTMLElement>("input, select, textarea, summary, button");
+    control?.focus();
+    control?.scrollIntoView({ block: "center" });
+  }
+  requestAnimationFrame(attempt);
+}
