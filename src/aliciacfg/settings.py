@@ -26,6 +26,8 @@ _ListenPort = Annotated[int, Meta(ge=0, le=65535)]
 _PacketBytes = Annotated[int, Meta(ge=4096, le=268_435_460)]
 _Positive = Annotated[int, Meta(ge=1)]
 _NotNegative = Annotated[int, Meta(ge=0)]
+# Fewer than there may be connections.
+_EventStreams = Annotated[int, Meta(ge=0, le=400)]
 _Days = Annotated[float, Meta(ge=0)]
 
 
@@ -112,6 +114,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "ALICIACFG_MAX_PACKET_BYTES", "max_packet_bytes", _PacketBytes, "2097152",
         "Largest MQTT packet that is sent or received.",
+    ),
+    Setting(
+        "ALICIACFG_MAX_EVENT_STREAMS", "max_event_streams", _EventStreams, "100",
+        "Largest number of clients that read events over HTTP at a time.",
     ),
     Setting(
         "ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000",
@@ -204,6 +210,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_config_nodes: int
     max_secrets: int
     max_packet_bytes: int
+    max_event_streams: int
     max_services: int
     max_updates_per_second: int
     reply_prefixes: str

@@ -20,6 +20,7 @@ class Authorizer:
         access: The rules in force.
         bus_proves: Whether the broker enforces the access list, so that the requester in a topic is proven. None
             before the first check.
+        changes: How often rules or tokens came into force.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Authorizer:
         self._had_rules = False
         self._services: list[str] = []
         self.bus_proves: bool | None = None
+        self.changes = 0
         self.access = without_rules([], tokens=self._had_tokens)
 
     @property
@@ -136,6 +138,7 @@ class Authorizer:
         self.bus_proves = None
 
     def _update_access(self) -> None:
+        self.changes += 1
         if self._rules is not None:
             self.access = self._rules
         else:

@@ -123,6 +123,7 @@ def _listen(parts: Parts, reloads: Reloads, instances: Instances) -> None:
         parts.views.on_commit,
         parts.cache.on_commit,
         parts.waiters.on_commit,
+        parts.change_log.on_commit,
         reloads.on_commit,
         lambda plan: parts.outbox.add(plan.announcements),
         lambda plan: instances.look_again(_services_with_other_revisions(plan)),

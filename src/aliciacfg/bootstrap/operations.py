@@ -17,6 +17,7 @@ from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
+from aliciacfg.operations.event_feed import EventFeed, FeedParts
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.ledger import Ledger
 from aliciacfg.operations.reads import ReadOperations, ReadParts
@@ -86,6 +87,7 @@ def make_service(
             health=health,
             writes=writes,
         ),
+        events=_events(parts, instances, health),
         following=following,
         ledger=None if following is None else _ledger(parts, following),
     )
@@ -99,6 +101,23 @@ def _ledger(parts: Parts, following: Following) -> Ledger | None:
 
     shared = parts.store.shared
     return None if shared is None else Ledger(shared, parts.keyring.derive(b"aliciacfg answers v1"), stands_still)
+
+
+def _events(parts: Parts, instances: Instances, health: Health) -> EventFeed:
+    feed = EventFeed(
+        FeedParts(
+            state=parts.state,
+            log=parts.change_log,
+            authorizer=parts.authorizer,
+            files=parts.files,
+            drift=parts.drift,
+            instances=instances,
+            health=health,
+        ),
+        most=parts.settings.max_event_streams,
+    )
+    health.count_streams = lambda: feed.count
+    return feed
 
 
 def _health(parts: Parts, reloads: Reloads, presence: Presence, instance: str) -> Health:

@@ -11,6 +11,7 @@ import structlog
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core.cache import AnswerCache
+from aliciacfg.core.change_log import ChangeLog
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Drafts
@@ -71,6 +72,7 @@ class Parts:
     views: Views
     cache: AnswerCache
     waiters: ChangeWaiters
+    change_log: ChangeLog
     commits: Commits
     configurations: Configurations
     scrubbing: Scrubbing
@@ -150,6 +152,7 @@ async def make_parts(
         views=views,
         cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
         waiters=ChangeWaiters(),
+        change_log=ChangeLog(state),
         commits=Commits(state=state, queue=queue),
         configurations=Configurations(
             state=state,

@@ -188,6 +188,14 @@ class State:
             if record is not None:
                 yield service, record
 
+    def changed_after(self, sequence: int) -> list[Record]:
+        """Return the newest revision of each configuration that readers were told of after a place of this epoch.
+
+        Deleted ones as well.
+        """
+        records = (entry.record for entry in self._committed.values())
+        return [record for record in records if record is not None and record.home_sequence > sequence]
+
     def count(self, environment: str) -> int:
         """Count the configurations of an environment that exist."""
         return len(self._live.get(environment, _NO_NAMES))

@@ -24,10 +24,10 @@ _OF_CLIENTS = frozenset(
         hdrs.ACCEPT, hdrs.ACCEPT_CHARSET, hdrs.ACCEPT_ENCODING, hdrs.ACCEPT_LANGUAGE, hdrs.AUTHORIZATION,
         hdrs.CACHE_CONTROL, hdrs.CONNECTION, hdrs.CONTENT_ENCODING, hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE,
         hdrs.COOKIE, hdrs.DATE, "DNT", hdrs.EXPECT, hdrs.HOST, hdrs.IF_MATCH, hdrs.IF_MODIFIED_SINCE,
-        hdrs.IF_NONE_MATCH, hdrs.IF_RANGE, hdrs.IF_UNMODIFIED_SINCE, hdrs.KEEP_ALIVE, hdrs.ORIGIN, hdrs.PRAGMA,
-        "Priority", hdrs.RANGE, hdrs.REFERER, "Sec-CH-UA", "Sec-CH-UA-Mobile", "Sec-CH-UA-Platform", "Sec-Fetch-Dest",
-        "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-GPC", hdrs.TE, hdrs.TRANSFER_ENCODING,
-        hdrs.UPGRADE, "Upgrade-Insecure-Requests", hdrs.USER_AGENT,
+        hdrs.IF_NONE_MATCH, hdrs.IF_RANGE, hdrs.IF_UNMODIFIED_SINCE, hdrs.KEEP_ALIVE, "Last-Event-ID", hdrs.ORIGIN,
+        hdrs.PRAGMA, "Priority", hdrs.RANGE, hdrs.REFERER, "Sec-CH-UA", "Sec-CH-UA-Mobile", "Sec-CH-UA-Platform",
+        "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-GPC", hdrs.TE,
+        hdrs.TRANSFER_ENCODING, hdrs.UPGRADE, "Upgrade-Insecure-Requests", hdrs.USER_AGENT,
     )
 )  # fmt: skip
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})

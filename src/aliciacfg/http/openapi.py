@@ -15,6 +15,7 @@ import msgspec
 from aliciacfg import http
 from aliciacfg.api.answers import ConfigAnswer, PickedAnswer
 from aliciacfg.api.encoding import Failure
+from aliciacfg.api.events import DATA
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.http.refusals import STATUS, STATUS_OF_TYPE
 from aliciacfg.http.responses import JSON, MEDIA_TYPES, MERGE_PATCH
@@ -99,6 +100,9 @@ class _OtherRoute:
         content: The schema of the answer by media type.
         statuses: What each status means.
         authorized: A token is required once tokens or access rules exist.
+        parameters: Those of the query and of headers.
+        description: More about it; empty for nothing.
+        refusals: Further statuses of refusals.
     """
 
     path: str
@@ -107,6 +111,9 @@ class _OtherRoute:
     content: Mapping[str, JsonObject]
     statuses: Mapping[int, str]
     authorized: bool = False
+    parameters: tuple[JsonObject, ...] = ()
+    description: str = ""
+    refusals: tuple[int, ...] = ()
 
 
 _READY: JsonObject = {
@@ -126,7 +133,47 @@ _KEY: JsonObject = {
     },
     "required": ["key_id", "public_key"],
 }
+_EVENTS = """\
+Server-sent events ([WHATWG HTML §9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)), until the
+client disconnects. The `data` of each is one line of JSON, with the schema `HelloEvent`, `ChangeEvent` and so on by its
+kind. None has a value of a configuration. A quiet stream has a comment every 15 seconds.
+"""
+
+
+def _listed(name: str, text: str, items: JsonObject) -> JsonObject:
+    """Return a parameter of the query that may be repeated."""
+    schema: JsonObject = {"type": "array", "maxItems": 100, "items": items}
+    return {"name": name, "in": "query", "description": text, "schema": schema}
+
+
+def _name(kind: str) -> JsonObject:
+    return {key: value for key, value in json_schemas.TARGETS[kind].items() if key != "description"}
+
+
 _OTHER_ROUTES = (
+    _OtherRoute(
+        "/events", "events", "Listen to what happens",
+        {
+            "text/event-stream": {
+                "type": "string",
+                "description": "Each event has the lines `event` and `data`, and `id` if a reader can go on after it.",
+            }
+        },
+        {200: "Events, beginning with `hello`."}, authorized=True, description=_EVENTS, refusals=(400, 503),
+        parameters=(
+            _listed("service", "Only changes, instances and registrations of these services.", _name("service")),
+            _listed("environment", "Only changes in these environments.", _name("environment")),
+            _listed("event", "Only these kinds of events, besides `hello`, `reset` and `end`.", {"enum": [*DATA]}),
+            {
+                "name": "last_event_id", "in": "query", "schema": {"type": "string"},
+                "description": "As the header `Last-Event-ID`, which counts if both are sent.",
+            },
+            {
+                "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
+                "description": "The `id` of the last event that the client knows, of any daemon of the home.",
+            },
+        ),
+    ),
     _OtherRoute(
         "/ready", "ready", "Whether store and broker are usable", {JSON: _READY},
         {200: "Both are, and memory is up to date.", 503: "Something is not."},
@@ -178,6 +225,7 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
         paths[other.path] = {"get": _other_operation(other, [one for one in shown if one.path == other.path])}
     structs = [struct for row in OPERATIONS for struct in _answer_structs(row)]
     structs += [row.items[1] for row in OPERATIONS if row.items is not None]
+    structs += DATA.values()
     return {
         "openapi": "3.1.1",
         "info": {
@@ -387,13 +435,15 @@ def _other_operation(route: _OtherRoute, shown: list[Exchange]) -> JsonObject:
         examples = _answers(one for one in shown if one.status == status)
         content: JsonObject = {kind: _media(schema, examples) for kind, schema in route.content.items()}
         responses[str(status)] = {"description": text, "content": content}
-    refusals = [STATUS["unauthorized"]] if route.authorized else []
-    for status in (*refusals, STATUS["forbidden"]):
+    refusals = {*route.refusals, STATUS["forbidden"], *([STATUS["unauthorized"]] if route.authorized else [])}
+    for status in sorted(refusals):
         responses[str(status)] = {"$ref": f"#/components/responses/{_REFUSALS[status][0]}"}
     return {
         "operationId": route.name,
         "tags": [_DAEMON[0]],
         "summary": route.summary,
+        **({"description": route.description} if route.description else {}),
+        **({"parameters": cast("list[Json]", list(route.parameters))} if route.parameters else {}),
         **({} if route.authorized else {"security": []}),
         "responses": responses,
     }

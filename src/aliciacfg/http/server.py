@@ -26,6 +26,7 @@ from aliciacfg.http.callers import CALLER, BrowserGuard, identify
 from aliciacfg.http.conditions import is_held
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.http.direct import DirectRequests, Handler, Route
+from aliciacfg.http.event_stream import EventStreams
 from aliciacfg.http.listener import Listener
 from aliciacfg.http.operation_handler import OPERATION, STARTED, TARGET, OperationHandler
 from aliciacfg.http.pages import Page
@@ -37,7 +38,7 @@ from aliciacfg.monitoring.metrics import OTHER, Outcome
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
 
-_Handler = Callable[[web.Request], Awaitable[Reply]]
+_Handler = Callable[[web.Request], Awaitable[Reply | web.Response]]
 _AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger(__name__)
@@ -113,6 +114,7 @@ class HttpServer:
         self._listener = Listener(settings.limits, answer_to_plain=plain_answer(_SPEAK_TLS))
         self.connections = self._listener.connections
         self._large = LargeResponses(settings.limits, self.connections)
+        self._streams = EventStreams(service, settings.limits, self.connections)
         self._local: asyncio.Server | None = None
         self._app = web.Application()
         self._add_routes(pages)
@@ -137,6 +139,7 @@ class HttpServer:
             else:
                 router.add_route(operation.method, path, handler, expect_handler=_check_expectation)
         others = {
+            "/events": self._streams.handle,
             "/ready": self._ready,
             "/metrics": self._metrics,
             "/keys/current": self._current_key,
@@ -199,6 +202,7 @@ class HttpServer:
     async def stop(self) -> None:
         """Stop listening, wait for the requests under way, close the connections. Safe to call twice."""
         self._operations.end_polls()
+        self._streams.close()
         self._listener.close()
         if self._local is not None:
             self._local.close()
@@ -268,7 +272,8 @@ class HttpServer:
             try:
                 self._guard.check(request)
                 reply = await handler(request)
-                response = self._large.pace(request, reply, optional=request.method in _SAFE)
+                paced = isinstance(reply, Reply)
+                response = self._large.pace(request, reply, optional=request.method in _SAFE) if paced else reply
             except OperationError as error:
                 if isinstance(error, Unauthorized | Forbidden):
                     self._audit(request, error)

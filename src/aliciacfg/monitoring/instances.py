@@ -48,8 +48,16 @@ class _Known:
     wanted: _Wanted | None = None
 
 
+def _no_one(_service: str) -> None:
+    return
+
+
 class Instances:
-    """The last report of every running copy of every service."""
+    """The last report of every running copy of every service.
+
+    Attributes:
+        when_changed: Called with a service of which a copy reports something else than before, came or went.
+    """
 
     def __init__(
         self,
@@ -76,6 +84,7 @@ class Instances:
         self._drift = drift
         self._grace = grace_seconds
         self._clock = clock
+        self.when_changed: Callable[[str], None] = _no_one
         for item in applied:
             known = self._services.setdefault(item.service, _Known())
             known.by_name[item.instance] = item
@@ -95,6 +104,7 @@ class Instances:
                 known.by_name.pop(instance, None)
                 known.saved.pop(instance, None)
                 self._unsettled.add(service)
+                self.when_changed(service)
         for item in applied:
             known = self._services.setdefault(item.service, _Known())
             before = known.by_name.get(item.instance)
@@ -102,6 +112,8 @@ class Instances:
                 known.by_name[item.instance] = item
                 known.saved[item.instance] = item.last_seen
                 self._unsettled.add(item.service)
+                if before is None or _essence(before) != _essence(item):
+                    self.when_changed(item.service)
 
     def of(self, service: str, *, current: Record) -> list[InstanceItem]:
         """Return the copies of a service by name, compared with a revision."""
@@ -148,6 +160,8 @@ class Instances:
             item = msgspec.structs.replace(item, since=before.since)
         known.by_name[report.instance] = item
         self._unsettled.add(service)
+        if not same:
+            self.when_changed(service)
         if same and now - known.saved[report.instance] < _SAVE_SECONDS:
             # Frequent reports without news are not worth a write.
             return None
@@ -161,6 +175,7 @@ class Instances:
     def forget(self, service: str) -> Write | None:
         """Forget the copies of a service, and return what has to be written to the store, if anything."""
         known = self._services.pop(service, None)
+        self.when_changed(service)
         return Write(forgotten=tuple(known.by_name.values())) if known is not None and known.by_name else None
 
     def look_again(self, services: Iterable[str] | None) -> None:

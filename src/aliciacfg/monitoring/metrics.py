@@ -77,11 +77,12 @@ _SUPERSEDED = Family(
 _LEASE = Family("aliciacfg_lease_held", "gauge", (), "1 while this daemon leads its home.")
 _LEASE_CHANGES = Family("aliciacfg_lease_changes_total", "counter", (), "Times that another daemon began to lead.")
 _REPLICAS = Family("aliciacfg_replicas", "gauge", ("state",), "Daemons of the home: ready, not_ready or gone.")
+_STREAMS = Family("aliciacfg_event_streams", "gauge", (), "Clients that read events over HTTP.")
 _BUILD = Family("aliciacfg_build_info", "info", ("version",), "The version of the daemon.")
 
 FAMILIES = (
     _REQUESTS, _LATENCY, _ACCESSES, _INVALID, _HITS, _MISSES, _REVISIONS, _PENDING, _OLDEST, _DRIFT, _ALERTS, _BROKER,
-    _LAG, _LAG_COMMITS, _SUPERSEDED, _LEASE, _LEASE_CHANGES, _REPLICAS, _BUILD,
+    _LAG, _LAG_COMMITS, _SUPERSEDED, _LEASE, _LEASE_CHANGES, _REPLICAS, _STREAMS, _BUILD,
 )  # fmt: skip
 """Every metric except those of the process (``process_…``), which the library provides."""
 
@@ -105,6 +106,7 @@ class Readings:
         leading: Whether this daemon leads its home.
         leader_changes: How often another daemon began to lead since the start, this one included.
         replicas: The number of daemons of the home by state.
+        event_streams: The number of clients that read events.
     """
 
     cache_hits: int = 0
@@ -121,6 +123,7 @@ class Readings:
     leading: bool = True
     leader_changes: int = 0
     replicas: Mapping[str, int] = field(default_factory=lambda: {"ready": 1})
+    event_streams: int = 0
 
 
 class Meter:
@@ -243,6 +246,7 @@ def _read(readings: Readings) -> Iterator[Metric]:
     yield CounterMetricFamily(_SUPERSEDED.name, _SUPERSEDED.help, readings.plans_superseded)
     yield GaugeMetricFamily(_LEASE.name, _LEASE.help, readings.leading)
     yield CounterMetricFamily(_LEASE_CHANGES.name, _LEASE_CHANGES.help, readings.leader_changes)
+    yield GaugeMetricFamily(_STREAMS.name, _STREAMS.help, readings.event_streams)
     yield _gauges(_REPLICAS, {state: readings.replicas.get(state, 0) for state in _STATES})
 
 

@@ -36,6 +36,7 @@ class Health:
         bus_connected: Set by the bus adapter.
         devices: The number of devices that the device registry knows; None while it is absent. Set by the bus adapter.
         services_online: Services that have announced themselves, and whether they are online.
+        count_streams: Returns the number of open event streams.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Health:
         self.bus_connected = False
         self.devices: int | None = None
         self.services_online: dict[str, bool] = {}
+        self.count_streams: Callable[[], int] = int
 
     async def health(self, _caller: Caller, _request: Request) -> Answer:
         """Return the health of the daemon."""
@@ -163,6 +165,7 @@ class Health:
             leading=presence.leadership.leading,
             leader_changes=presence.leader_changes,
             replicas=Counter(presence.state(row) for row in presence.known),
+            event_streams=self.count_streams(),
         )
         return self.metrics.exposition(accept, readings)
 

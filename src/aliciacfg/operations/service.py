@@ -9,6 +9,7 @@ from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
+from aliciacfg.operations.event_feed import EventFeed
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.ledger import Ledger
 from aliciacfg.operations.reads import ReadOperations
@@ -32,6 +33,7 @@ class ConfigService:
         admin: The operations for administrators.
         health: The health of the daemon.
         registrations: Handles the registrations and reports of services.
+        events: Tells readers what happens.
         workload: Gives each caller its share of the processor.
         ledger: Keeps the answers to writes, where several daemons serve the home.
         following: Follows the other daemons; None where one serves the home alone.
@@ -47,6 +49,7 @@ class ConfigService:
     admin: AdminOperations
     health: Health
     registrations: Registrations
+    events: EventFeed
     workload: Workload = field(default_factory=Workload)
     ledger: Ledger | None = None
     following: Following | None = None

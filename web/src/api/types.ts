@@ -442,6 +442,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listen to what happens
+         * @description Server-sent events ([WHATWG HTML §9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)), until the
+         *     client disconnects. The `data` of each is one line of JSON, with the schema `HelloEvent`, `ChangeEvent` and so on by its
+         *     kind. None has a value of a configuration. A quiet stream has a comment every 15 seconds.
+         */
+        get: operations["events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ready": {
         parameters: {
             query?: never;
@@ -663,6 +685,42 @@ export interface components {
             expected_revision?: number | null;
         };
         /**
+         * ChangeEvent
+         * @description `change`: a configuration has another revision, or is seen differently by readers with the same one.
+         */
+        ChangeEvent: {
+            service: string;
+            environment: string;
+            /** @description 1, 2, 3 … per environment and service, never reused. */
+            revision: number;
+            version: string;
+            /** @description Of the configuration; empty if it was deleted. */
+            checksum: string;
+            /** @description Unix seconds. */
+            timestamp: number;
+            /** @description Raised whenever the database went back, as after a restore. */
+            epoch: number;
+            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            sequence: number;
+            author: string;
+            /** @enum {unknown} */
+            cause: "activation" | "api" | "file" | "migration" | "registration" | "restore" | "rollback";
+            comment: string | null;
+            breaking: boolean;
+            /** @description JSON Pointers (RFC 6901). */
+            changed: string[];
+            /** @description How many there are. */
+            changed_count: number;
+            /** @description JSON Pointers (RFC 6901). */
+            restart_required: string[];
+            /** @description How many there are. */
+            restart_required_count: number;
+            /** @description Whether the configuration does not exist any more. */
+            deleted: boolean;
+            /** @description Whether revisions between the one before and this one may not be told. */
+            coalesced: boolean;
+        };
+        /**
          * CompareAnswer
          * @description `compare`: the differences between two sides.
          */
@@ -790,6 +848,16 @@ export interface components {
             };
         };
         /**
+         * DriftEvent
+         * @description `drift`: the differences from the store, for administrators.
+         */
+        DriftEvent: {
+            /** @description At most 100, oldest first. */
+            drift: components["schemas"]["DriftItem"][];
+            /** @description How many there are. */
+            count: number;
+        };
+        /**
          * DriftItem
          * @description A difference from the state in the store.
          */
@@ -807,6 +875,29 @@ export interface components {
             since: number;
             /** @description The service concerned, if there is one. */
             service?: string | null;
+        };
+        /**
+         * EndEvent
+         * @description `end`, the last event of a stream that the daemon ends.
+         */
+        EndEvent: {
+            /**
+             * @description `unauthorized`: the token was revoked or is expired. `forbidden`: the reader may read nothing any more. `stopping`: the daemon stops.
+             * @enum {unknown}
+             */
+            reason: "forbidden" | "stopping" | "unauthorized";
+        };
+        /**
+         * EnvironmentEvent
+         * @description `environment`: another environment is active; the changes of its services are not told one by one.
+         */
+        EnvironmentEvent: {
+            environment: string;
+            previous: string | null;
+            /** @description Raised whenever the database went back, as after a restore. */
+            epoch: number;
+            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            sequence: number;
         };
         /**
          * EnvironmentItem
@@ -960,6 +1051,14 @@ export interface components {
             failed?: number;
         };
         /**
+         * FilesEvent
+         * @description `files`: other files are in force, or other edits are refused.
+         */
+        FilesEvent: {
+            /** @description Why edits of files are not in force; missing if all files are. */
+            refused_edits: components["schemas"]["RefusedEdit"][];
+        };
+        /**
          * HealthAnswer
          * @description `health`; `status` is the status of the daemon, not of the answer.
          */
@@ -1002,6 +1101,56 @@ export interface components {
              * @default []
              */
             replicas: components["schemas"]["OtherReplica"][];
+        };
+        /**
+         * HealthEvent
+         * @description `health`: as the operation of that name, without what changes all the time.
+         */
+        HealthEvent: {
+            service: string;
+            /** @enum {unknown} */
+            status: "degraded" | "healthy" | "unhealthy";
+            service_name: string;
+            instance: string;
+            environment: string;
+            version: string;
+            configs_managed: number;
+            mqtt_connected: boolean;
+            outbox_pending: number;
+            drift: number;
+            device_registry: string | number;
+            services_online: number;
+            alerts: {
+                [key: string]: string;
+            };
+            /**
+             * @description Why edits of files are not in force; missing if all files are.
+             * @default []
+             */
+            refused_edits: components["schemas"]["RefusedEdit"][];
+            replica?: components["schemas"]["OwnReplicaEvent"];
+            /** @default [] */
+            replicas: components["schemas"]["OtherReplica"][];
+        };
+        /**
+         * HelloEvent
+         * @description `hello`, the first event of every stream.
+         */
+        HelloEvent: {
+            /** @description Raised whenever the database went back, as after a restore. */
+            epoch: number;
+            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            sequence: number;
+            /** @description The active environment. */
+            environment: string;
+            /** @description The version of the daemon's program. */
+            version: string;
+            /** @description The name of the home. */
+            instance: string;
+            /** @description The name of the daemon among several of its home. */
+            replica: string | null;
+            /** @description Whether the events follow that the reader missed; otherwise it has to read everything that it shows, after this event. */
+            resumed: boolean;
         };
         /**
          * HistoryAnswer
@@ -1083,6 +1232,13 @@ export interface components {
             instances: components["schemas"]["InstanceItem"][];
         };
         /**
+         * InstancesEvent
+         * @description `instances`: what the running copies of a service report is another; read it with `instances`.
+         */
+        InstancesEvent: {
+            service: string;
+        };
+        /**
          * ListAnswer
          * @description `list`; `next` is the `after` of the next page, null on the last.
          */
@@ -1155,6 +1311,16 @@ export interface components {
             };
         };
         /**
+         * OnlineEvent
+         * @description `online`: services that have registered; true while they have not unregistered.
+         */
+        OnlineEvent: {
+            /** @description All that are known, at the beginning; afterwards those that changed. */
+            services: {
+                [key: string]: boolean;
+            };
+        };
+        /**
          * OtherReplica
          * @description One of the daemons that serve the home.
          */
@@ -1188,6 +1354,17 @@ export interface components {
             ready: boolean;
             /** @description For so many seconds its memory may lack what other daemons committed. */
             lag_seconds: number;
+            leader: string | null;
+        };
+        /**
+         * OwnReplicaEvent
+         * @description The daemon that sends the event, among those that serve its home.
+         */
+        OwnReplicaEvent: {
+            name: string;
+            /** @enum {unknown} */
+            role: "follower" | "leader";
+            ready: boolean;
             leader: string | null;
         };
         /**
@@ -1374,6 +1551,21 @@ export interface components {
             /** @description Why it does not rise, although a daemon knows a higher one. */
             format_waits?: string;
             replicas: components["schemas"]["ReplicaItem"][];
+        };
+        /**
+         * ResetEvent
+         * @description `reset`: what the reader missed cannot be told; it has to read everything again.
+         */
+        ResetEvent: {
+            /**
+             * @description `unknown_id`: too much happened since `Last-Event-ID`, or it is no id. `epoch`: the database went back. `slow`: the reader received too slowly. `access`: the reader may read other services now.
+             * @enum {unknown}
+             */
+            reason: "access" | "epoch" | "slow" | "unknown_id";
+            /** @description Raised whenever the database went back, as after a restore. */
+            epoch: number;
+            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            sequence: number;
         };
         /**
          * SchemaAnswer
@@ -2674,6 +2866,42 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    events: {
+        parameters: {
+            query?: {
+                /** @description Only changes, instances and registrations of these services. */
+                service?: string[];
+                /** @description Only changes in these environments. */
+                environment?: string[];
+                /** @description Only these kinds of events, besides `hello`, `reset` and `end`. */
+                event?: ("hello" | "change" | "environment" | "reset" | "end" | "health" | "files" | "drift" | "instances" | "online")[];
+                /** @description As the header `Last-Event-ID`, which counts if both are sent. */
+                last_event_id?: string;
+            };
+            header?: {
+                /** @description The `id` of the last event that the client knows, of any daemon of the home. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events, beginning with `hello`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             503: components["responses"]["Unavailable"];
         };
     };
