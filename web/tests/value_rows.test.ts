@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Json, parse } from "../src/api/json.ts";
-import { valueRows, visible } from "../src/ui/value_rows.ts";
+import { documentRows, valueRows, visible } from "../src/ui/value_rows.ts";
 
 /** Return the rows as lines with a sign; what differs is between brackets. */
 function shown(old: Json | undefined, next: Json | undefined): string[] {
@@ -58,6 +58,16 @@ test("a long array is compared item by item", () => {
 test("a side without a value has no row", () => {
   assert.deepEqual(shown(undefined, { a: 1 }), ['+{"a":1}']);
   assert.deepEqual(shown(undefined, undefined), []);
+});
+
+test("two whole documents are shown with everything that is the same", () => {
+  const old = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`m${index}`, index]));
+  const rows = documentRows(old, { ...old, m19: 20 });
+  assert.equal(rows.length, 23);
+  assert.deepEqual(
+    rows.filter(({ kind }) => kind !== "same").map(({ kind }) => kind),
+    ["old", "new"],
+  );
 });
 
 test("signs that nobody sees are written out", () => {

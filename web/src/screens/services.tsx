@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import {
   type Services as All,
   environments,
@@ -11,13 +11,14 @@ import {
   type Service,
 } from "../api/queries.ts";
 import { remember, remembered } from "../memory.ts";
-import { changeQuery, route as current, href, parseHash, type RouteQuery } from "../router.ts";
+import { changeQuery, href, parseHash, type RouteQuery } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { draftsOf } from "../store/drafts.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Field, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
+import { useQueryText } from "../ui/query_text.ts";
 import { FILTERS, type Filter, find, readFilters, readSort, type Sort, type SortKey } from "./service_filters.ts";
 
 const COLUMNS: readonly { key: SortKey; title: string }[] = [
@@ -35,15 +36,12 @@ const lastQuery = signal<RouteQuery>(parseHash(`?${remembered(REMEMBERED) ?? ""}
 /** The address of the list as it was left. */
 export const servicesHref = computed(() => href(["services"], lastQuery.value));
 
-/** A search reaches the address so long after the last key: browsers limit how often an address may change. */
-const ADDRESS_MS = 250;
-
 /** The services of an environment. Search, environment, filters and order are in the address. */
 export function Services({ route }: ScreenProps) {
   const { env, only, sort: order } = route.query;
   const filters = readFilters(only);
   const sort = readSort(order);
-  const [search, setSearch, writeSearch] = useSearch(route.query.search ?? "");
+  const [search, setSearch, writeSearch] = useQueryText("search");
   const all = useServices(env);
   useEffect(() => {
     lastQuery.value = route.query;
@@ -94,35 +92,6 @@ export function Services({ route }: ScreenProps) {
       </Await>
     </>
   );
-}
-
-/** A search that is there at once, and in the address a little later. */
-function useSearch(inAddress: string): [string, (text: string) => void, (text: string) => void] {
-  const [typed, setTyped] = useState(inAddress);
-  const written = useRef(inAddress);
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => {
-    // Back, or a link: the address says something else than what was typed.
-    if (inAddress === written.current) return;
-    written.current = inAddress;
-    setTyped(inAddress);
-  }, [inAddress]);
-  const place = current.peek().path.join("/");
-  const write = (text: string) => {
-    clearTimeout(timer.current);
-    if (current.peek().path.join("/") !== place || text === written.current) return;
-    written.current = text;
-    changeQuery({ search: text });
-  };
-  return [
-    typed,
-    (text) => {
-      setTyped(text);
-      clearTimeout(timer.current);
-      timer.current = setTimeout(() => write(text), ADDRESS_MS);
-    },
-    write,
-  ];
 }
 
 function EnvironmentChoice({ env }: { env: string | undefined }) {

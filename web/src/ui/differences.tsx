@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 import type { Json } from "../api/json.ts";
 import { useDeferred } from "./deferred.ts";
 import { Tag } from "./elements.tsx";
-import { MASK, type Row, valueRows, visible } from "./value_rows.ts";
+import { documentRows, MASK, type Row, valueRows, visible } from "./value_rows.ts";
 
 /** A place with the value of each side; a side that has none lacks it. */
 export interface Change {
@@ -57,6 +57,28 @@ function Values({ change, old, new: next }: { change: Change; old: string; new: 
   if (change.old === MASK && change.new === MASK) {
     return <p class="muted">{MASK} A secret that changed; its values are not shown.</p>;
   }
+  return <Rows rows={rows} old={old} next={next} />;
+}
+
+/** Two whole documents in one, with a sign where they differ. */
+export function DocumentDifferences({
+  old,
+  next,
+  names,
+}: {
+  old: Json;
+  next: Json;
+  names: { old: string; new: string };
+}) {
+  const rows = useMemo(() => documentRows(old, next), [old, next]);
+  return (
+    <div class="document">
+      <Rows rows={rows} old={names.old} next={names.new} />
+    </div>
+  );
+}
+
+function Rows({ rows, old, next }: { rows: readonly Row[]; old: string; next: string }) {
   return (
     <div class="values">
       {rows.map((row, index) => (

@@ -34,6 +34,11 @@ export function valueRows(old: Json | undefined, next: Json | undefined): Row[] 
   return wordRows(before, after);
 }
 
+/** Return the rows of two whole documents, with everything that is the same. */
+export function documentRows(old: Json, next: Json): Row[] {
+  return lineRows(members(old), members(next), { whole: true });
+}
+
 /**
  * Return a value as text: a text of several lines as it is, everything else as JSON, long objects and arrays with a line
  * for each member.
@@ -41,9 +46,7 @@ export function valueRows(old: Json | undefined, next: Json | undefined): Row[] 
 export function text(value: Json): string {
   if (typeof value === "string" && isBlock(value)) return value;
   const line = format(value);
-  if (line.length <= LINE_LENGTH || typeof value !== "object") return line;
-  // Without the commas at the ends of lines: an item that is added changes no other line.
-  return format(value, 2).replace(/,$/gm, "");
+  return line.length <= LINE_LENGTH || typeof value !== "object" ? line : members(value);
 }
 
 /**
@@ -55,6 +58,11 @@ export function visible(value: string): string {
     /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u3000]/gu,
     (sign) => `\\u${(sign.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`,
   );
+}
+
+/** Write a line for each member, without the commas at their ends: a member that is added changes no other line. */
+function members(value: Json): string {
+  return format(value, 2).replace(/,$/gm, "");
 }
 
 function isBlock(value: string): boolean {
@@ -87,13 +95,16 @@ function wordRows(before: string, after: string): Row[] {
   ];
 }
 
-function lineRows(before: string, after: string): Row[] {
+function lineRows(before: string, after: string, { whole = false } = {}): Row[] {
   const runs = diffLines(before, after);
   const rows: Row[] = [];
   for (const [index, run] of runs.entries()) {
     const lines = split(run.text);
-    if (run.kind === "same") rows.push(...context(lines, index === 0, index === runs.length - 1));
-    else if (run.kind === "old") {
+    const first = index === 0;
+    const last = index === runs.length - 1;
+    if (run.kind === "same") {
+      rows.push(...(whole ? lines.map(row("same")) : context(lines, first ? 0 : CONTEXT, last ? 0 : CONTEXT)));
+    } else if (run.kind === "old") {
       const next = runs[index + 1];
       const added = next?.kind === "new" ? split(next.text) : [];
       // As many lines on both sides: each is probably one that was changed.
@@ -115,9 +126,8 @@ function row(kind: Row["kind"]): (line: string) => Row {
   return (line) => ({ kind, parts: [{ kind: "same", text: line }] });
 }
 
-function context(lines: string[], first: boolean, last: boolean): Row[] {
-  const before = last ? 0 : CONTEXT;
-  const after = first ? 0 : CONTEXT;
+/** Return rows that are the same on both sides: so many after the last difference, and before the next one. */
+function context(lines: string[], after: number, before: number): Row[] {
   const left = lines.length - before - after;
   if (left <= 1) return lines.map(row("same"));
   return [

@@ -1,0 +1,200 @@
+/** What the daemon's answers say of changed places, as `Differences` shows it. Secrets are `***` everywhere. */
+
+import type { Answers, Problem } from "../api/client.ts";
+import { format, type Json, type JsonObject } from "../api/json.ts";
+import { leaves } from "../form/changes.ts";
+import { find, isWithin, put, tokens } from "../form/pointer.ts";
+import type { Change } from "../ui/differences.tsx";
+import { MASK } from "../ui/value_rows.ts";
+
+type ValueChange = { old?: unknown; new?: unknown };
+type ValueChanges = Record<string, ValueChange>;
+
+/** Return a place of `changes`; a side that the daemon leaves out has no value. */
+function change(pointer: string, sides: ValueChange): Change {
+  return {
+    pointer,
+    ...("old" in sides ? { old: sides.old as Json } : {}),
+    ...("new" in sides ? { new: sides.new as Json } : {}),
+  };
+}
+
+/**
+ * Return every place that a write changes, or would change.
+ *
+ * The daemon lists at most 100 places with their values, none beyond 1 KiB. The values of the others are those of the
+ * documents.
+ *
+ * @param before The configuration that the write is based on; undefined if there was none.
+ */
+export function writeChanges(
+  before: JsonObject | undefined,
+  answer: Pick<Answers["WriteAnswer"], "config" | "changed"> & Partial<Pick<Answers["WriteAnswer"], "changes">>,
+): Change[] {
+  const listed = (answer.changes ?? {}) as ValueChanges;
+  return answer.changed.map((pointer) => {
+    const sides = listed[pointer];
+    if (sides !== undefined) return change(pointer, sides);
+    const old = find(before, pointer);
+    const next = find(answer.config as JsonObject, pointer);
+    return { pointer, ...(old === undefined ? {} : { old }), ...(next === undefined ? {} : { new: next }) };
+  });
+}
+
+/** Return the differences of a comparison, leaf by leaf, in the order of their places. */
+export function comparedChanges(answer: Answers["CompareAnswer"]): Change[] {
+  const hidden = answer.hidden ?? [];
+  // A secret is written as a word there; the list of the hidden places says which words are meant.
+  const masked = (place: string, value: Json): Json => {
+    let result: Json = value;
+    for (const pointer of hidden) {
+      if (isWithin(pointer, place)) result = put(result, tokens(pointer.slice(place.length)), MASK) ?? result;
+    }
+    return result;
+  };
+  const changes: Change[] = [];
+  for (const [pointer, sides] of Object.entries(answer.changed)) {
+    changes.push({
+      pointer,
+      old: masked(pointer, sides.env1 as Json),
+      new: masked(pointer, sides.env2 as Json),
+    });
+  }
+  const onlyIn = (side: "old" | "new", members: object) => {
+    for (const [pointer, value] of Object.entries(members as JsonObject)) {
+      for (const [place, leaf] of leaves(masked(pointer, value), pointer)) {
+        changes.push(side === "old" ? { pointer: place, old: leaf } : { pointer: place, new: leaf });
+      }
+    }
+  };
+  onlyIn("old", answer.only_in_env1);
+  onlyIn("new", answer.only_in_env2);
+  return changes.sort(byPlace);
+}
+
+function byPlace(one: Change, other: Change): number {
+  return one.pointer < other.pointer ? -1 : one.pointer > other.pointer ? 1 : 0;
+}
+
+/** Return the changes whose place or one of whose values contains a text, whatever its case. */
+export function matching(changes: readonly Change[], search: string): readonly Change[] {
+  const wanted = search.trim().toLowerCase();
+  if (wanted === "") return changes;
+  return changes.filter((one) =>
+    [one.pointer, format(one.old), format(one.new)].some((text) => text.toLowerCase().includes(wanted)),
+  );
+}
+
+/** A change that many services have in common. */
+export interface Shared {
+  change: Change;
+  services: string[];
+}
+
+export interface ServiceChanges {
+  service: string;
+  /** What the service does not have in common with most others. */
+  changes: Change[];
+  /** How many places it has altogether. */
+  count: number;
+  /** How many of them the answer leaves out, because there are so many or they are so long. */
+  leftOut: number;
+}
+
+export interface HomeChanges {
+  shared: Shared[];
+  services: ServiceChanges[];
+  places: number;
+}
+
+const FEWEST_SHARING = 3;
+
+/**
+ * Return the changes of several services; what most of them have in common is listed once.
+ *
+ * @param changes By service, the sides by place.
+ * @param leftOut By service, how many places are not in `changes`.
+ */
+export function homeChanges(changes: Record<string, ValueChanges>, leftOut: Record<string, number> = {}): HomeChanges {
+  const names = [...new Set([...Object.keys(changes), ...Object.keys(leftOut)])].sort();
+  const found = new Map(
+    names.map((name) => [name, Object.entries(changes[name] ?? {}).map(([at, sides]) => change(at, sides))]),
+  );
+  const alike = new Map<string, Shared>();
+  for (const [service, places] of found) {
+    for (const place of places) {
+      const key = `${place.pointer}\n${format(place.old)}\n${format(place.new)}`;
+      const group = alike.get(key);
+      if (group === undefined) alike.set(key, { change: place, services: [service] });
+      else group.services.push(service);
+    }
+  }
+  const least = Math.max(FEWEST_SHARING, Math.floor(names.length / 2) + 1);
+  const shared = [...alike.values()].filter(({ services }) => services.length >= least);
+  // Every place of `shared` is the first of its kind; the others of its kind are equal to it.
+  const common = new Set(
+    shared.flatMap(({ change: { pointer }, services }) => services.map((name) => `${name}${pointer}`)),
+  );
+  const services = names.map((service) => {
+    const all = found.get(service) ?? [];
+    const left = leftOut[service] ?? 0;
+    return {
+      service,
+      changes: all.filter(({ pointer }) => !common.has(`${service}${pointer}`)),
+      count: all.length + left,
+      leftOut: left,
+    };
+  });
+  return { shared, services, places: services.reduce((sum, { count }) => sum + count, 0) };
+}
+
+export interface FileProblem {
+  /** The line of the file; undefined if the message names none. */
+  line: number | undefined;
+  message: string;
+}
+
+/** The problems of a file; `file` is "" for those that name none. */
+export interface FileProblems {
+  file: string;
+  problems: FileProblem[];
+}
+
+/** Return problems by file and line: the daemon's messages begin with `environments/base.yaml:37: `. */
+export function byFile(problems: readonly Problem[]): FileProblems[] {
+  const files = new Map<string, FileProblem[]>();
+  for (const { pointer, message } of problems) {
+    const [, file = "", line, text = message] = /^(\S+\.(?:ya?ml|json)):(\d+): ([\s\S]*)$/.exec(message) ?? [];
+    const found = files.get(file) ?? [];
+    files.set(file, found);
+    const place = file === "" && pointer !== "" && !message.includes(pointer) ? `${pointer}: ` : "";
+    found.push({ line: line === undefined ? undefined : Number(line), message: place + text });
+  }
+  return [...files]
+    .map(([file, found]) => ({ file, problems: found.sort((one, other) => (one.line ?? 0) - (other.line ?? 0)) }))
+    .sort((one, other) => (one.file < other.file ? -1 : 1));
+}
+
+/** Return a number with a noun: "1 place", "2,000 places". */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
+}
+
+/** Return what activating an environment does, in one line: "Activate staging: 14 services change, 3 restart". */
+export function activationTitle(
+  answer: Pick<Answers["ActivateAnswer"], "environment" | "changed" | "restart_required"> &
+    Partial<Pick<Answers["ActivateAnswer"], "added" | "removed">>,
+): string {
+  const added = answer.added ?? [];
+  const removed = answer.removed ?? [];
+  const changed = answer.changed.filter((name) => !added.includes(name) && !removed.includes(name));
+  const parts = [`${counted(changed.length, "service changes", "services change")}`];
+  if (added.length > 0) parts.push(`${added.length} new`);
+  if (removed.length > 0) parts.push(`${removed.length} without a configuration afterwards`);
+  parts.push(
+    answer.restart_required.length === 0
+      ? "none restarts"
+      : `${counted(answer.restart_required.length, "restarts", "restart")}`,
+  );
+  return `Activate ${answer.environment}: ${parts.join(", ")}`;
+}

@@ -1,0 +1,231 @@
+/** The way back to an old revision: what it changes, by a dry run of the daemon, before anything is sent. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Answers } from "../api/client.ts";
+import { RequestError } from "../api/client.ts";
+import type { JsonObject } from "../api/json.ts";
+import { href, route } from "../router.ts";
+import { invalidate, useResource } from "../store/resources.ts";
+import { Differences } from "../ui/differences.tsx";
+import { Await, ErrorSummary, Field, Notice, Time } from "../ui/elements.tsx";
+import { comparedChanges, counted, writeChanges } from "./changes.ts";
+import { type Basis, compare, document, type Revision, rollback } from "./history_queries.ts";
+
+interface Props {
+  service: string;
+  env: string;
+  /** The revision whose values come back. */
+  to: number;
+  /** The newest revision, which follows the events. */
+  newest: Revision | undefined;
+  /** The old revision, if it is among those that are listed. */
+  target: Revision | undefined;
+  onDone: (message: string, revision: number) => void;
+}
+
+export function Rollback({ service, env, to, newest, target, onDone }: Props) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => heading.current?.focus(), []);
+  // What was looked at stays what the rollback is based on, also when somebody changes something meanwhile.
+  const [basis, setBasis] = useState<Basis | undefined>(newest);
+  const overview = href(route.value.path, { ...route.value.query, back: undefined });
+  return (
+    <section aria-labelledby="rollback" class="review">
+      <p>
+        <a href={overview}>All revisions</a>
+      </p>
+      <h2 id="rollback" tabIndex={-1} ref={heading}>
+        Back to the values of revision {to}
+      </h2>
+      {target !== undefined && (
+        <p class="muted">
+          Made by {target.author} <Time seconds={target.timestamp} />
+          {target.comment && <>: {target.comment}</>}
+        </p>
+      )}
+      {basis === undefined ? (
+        <Notice tone="warning" title={`${service} has no revision in ${env}.`} />
+      ) : (
+        <Review
+          key={basis.revision}
+          {...{ service, env, to, basis, newest, onDone, overview }}
+          onNewBasis={() => setBasis(newest)}
+        />
+      )}
+    </section>
+  );
+}
+
+interface ReviewProps extends Omit<Props, "target"> {
+  basis: Basis;
+  overview: string;
+  onNewBasis: () => void;
+}
+
+function Review({ service, env, to, basis, newest, onDone, overview, onNewBasis }: ReviewProps) {
+  const outcome = useResource(
+    `rollback ${env} ${service} ${to} ${basis.revision}`,
+    async (signal) => {
+      const [before, answer] = await Promise.all([
+        basis.deleted ? undefined : document(service, env, basis.revision, signal),
+        rollback(service, env, to, basis, { dryRun: true }, signal),
+      ]);
+      return { before: before?.config as JsonObject | undefined, answer };
+    },
+    [],
+  );
+  const overtaken = newest !== undefined && newest.revision !== basis.revision;
+  if (overtaken || isConflict(outcome.error)) {
+    return <Conflict {...{ service, env, basis, newest, onNewBasis }} />;
+  }
+  return (
+    <Await of={outcome}>
+      {({ before, answer }) => (
+        <Outcome {...{ service, env, to, basis, before, answer, onDone, overview, onNewBasis, newest }} />
+      )}
+    </Await>
+  );
+}
+
+function isConflict(error: RequestError | undefined): boolean {
+  return error !== undefined && (error.code === "conflict" || error.status === 412);
+}
+
+interface OutcomeProps extends ReviewProps {
+  before: JsonObject | undefined;
+  answer: Answers["WriteAnswer"];
+}
+
+function Outcome({ service, env, to, basis, before, answer, onDone, overview, onNewBasis, newest }: OutcomeProps) {
+  const [comment, setComment] = useState("");
+  const [error, setError] = useState<RequestError>();
+  const [sending, setSending] = useState(false);
+  const { revision, warnings, restart_required: restart } = answer;
+  if (answer.unchanged) {
+    return (
+      <Notice title={`The values of revision ${to} are those that ${service} has now.`}>
+        <p>
+          There is nothing to do. <a href={overview}>All revisions</a>
+        </p>
+      </Notice>
+    );
+  }
+  if (isConflict(error)) return <Conflict {...{ service, env, basis, newest, onNewBasis }} />;
+  async function submit(event: SubmitEvent) {
+    event.preventDefault();
+    setSending(true);
+    setError(undefined);
+    try {
+      const made = await rollback(service, env, to, basis, { dryRun: false, comment: comment.trim() });
+      invalidate("change", `change:${service}`);
+      const restarts = made.restart_required.length > 0 ? " It has to restart to apply all of it." : "";
+      onDone(
+        `${service} is at revision ${made.revision}, with the values of revision ${to}.${restarts}`,
+        made.revision,
+      );
+    } catch (reason) {
+      setSending(false);
+      if (reason instanceof RequestError) setError(reason);
+      if (reason instanceof RequestError && isConflict(reason)) invalidate(`change:${service}`);
+    }
+  }
+  return (
+    <form onSubmit={submit}>
+      {error !== undefined && <ErrorSummary error={error} />}
+      <p>
+        {basis.deleted
+          ? `${service} has no configuration now; it gets this one as revision ${revision}.`
+          : `${counted(answer.changed.length, "place changes", "places change")} compared with revision ${basis.revision}, which is in force. The result is revision ${revision}.`}{" "}
+        {restart.length > 0 && `${service} has to restart to apply ${counted(restart.length, "of them")}.`}
+      </p>
+      {warnings.length > 0 && (
+        <Notice tone="warning" title="Warnings">
+          <ul>
+            {warnings.map((warning) => (
+              <li key={warning}>{warning}</li>
+            ))}
+          </ul>
+        </Notice>
+      )}
+      <Differences
+        changes={writeChanges(before, answer)}
+        restart={restart}
+        old={`revision ${basis.revision}, now`}
+        new={`revision ${revision}`}
+      />
+      <Field label="Comment" hint="For the history. It may stay empty.">
+        {({ id, hint }) => (
+          <input
+            id={id}
+            aria-describedby={hint}
+            maxLength={1024}
+            autoComplete="off"
+            value={comment}
+            onInput={(event) => setComment(event.currentTarget.value)}
+          />
+        )}
+      </Field>
+      <div class="buttons">
+        <button type="submit" class="primary" disabled={sending}>
+          Back to the values of revision {to}, as revision {revision}
+        </button>
+        <a class="button" href={overview}>
+          Cancel
+        </a>
+      </div>
+    </form>
+  );
+}
+
+interface ConflictProps {
+  service: string;
+  env: string;
+  basis: Basis;
+  newest: Revision | undefined;
+  onNewBasis: () => void;
+}
+
+/** Somebody was faster: what they changed, and the way on. */
+function Conflict({ service, env, basis, newest, onNewBasis }: ConflictProps) {
+  const known = newest !== undefined && newest.revision !== basis.revision ? newest : undefined;
+  return (
+    <>
+      <Notice tone="warning" title={`${service} was changed while you looked at this. Nothing was sent.`}>
+        {known !== undefined && (
+          <p>
+            {known.author} made revision {known.revision} <Time seconds={known.timestamp} />
+            {known.comment && <>: {known.comment}</>}
+            {known.deleted && ". It deletes the configuration"}.
+          </p>
+        )}
+      </Notice>
+      {known !== undefined && !known.deleted && !basis.deleted && (
+        <Meanwhile service={service} env={env} old={basis.revision} next={known.revision} />
+      )}
+      <div class="buttons">
+        <button type="button" class="primary" disabled={known === undefined} onClick={onNewBasis}>
+          Look at it again, based on revision {known?.revision ?? "…"}
+        </button>
+      </div>
+    </>
+  );
+}
+
+function Meanwhile({ service, env, old, next }: { service: string; env: string; old: number; next: number }) {
+  const sides = { env1: env, env2: env, rev1: old, rev2: next };
+  const found = useResource(
+    `compare ${service} ${JSON.stringify(sides)}`,
+    (signal) => compare(service, sides, signal),
+    [],
+  );
+  return (
+    <Await of={found}>
+      {(answer) => (
+        <>
+          <h3>What changed since revision {old}</h3>
+          <Differences changes={comparedChanges(answer)} old={`revision ${old}`} new={`revision ${next}`} />
+        </>
+      )}
+    </Await>
+  );
+}

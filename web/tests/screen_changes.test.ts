@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { format, type JsonObject, parse } from "../src/api/json.ts";
+import {
+  activationTitle,
+  byFile,
+  comparedChanges,
+  homeChanges,
+  matching,
+  writeChanges,
+} from "../src/screens/changes.ts";
+
+test("a change that the answer leaves out has the values of the documents", () => {
+  const before = parse('{"settings": {"a": 9007199254740993, "long": "x", "gone": 1}}') as JsonObject;
+  const answer = {
+    config: parse('{"settings": {"a": 9007199254740992, "long": "y", "new": {"b": 1}}}') as Record<string, never>,
+    changed: ["/settings/a", "/settings/long", "/settings/gone", "/settings/new"],
+    changes: parse('{"/settings/a": {"old": 9007199254740993, "new": 9007199254740992}}') as Record<string, never>,
+  };
+  assert.deepEqual(
+    writeChanges(before, answer).map((one) => [one.pointer, format(one.old), format(one.new)]),
+    [
+      ["/settings/a", "9007199254740993", "9007199254740992"],
+      ["/settings/long", '"x"', '"y"'],
+      ["/settings/gone", "1", ""],
+      ["/settings/new", "", '{"b":1}'],
+    ],
+  );
+});
+
+const COMPARED = {
+  status: "success" as const,
+  request_id: null,
+  service: "a",
+  env1: "dev",
+  env2: "prod",
+  rev1: 1,
+  rev2: 0,
+  equal: false,
+  changed: { "/n": { env1: 1, env2: 2 }, "/settings/key": { env1: "secret", env2: "secret" } },
+  only_in_env1: { "/settings/account": { name: "secret", password: "secret" } },
+  only_in_env2: { "/empty": {}, "/a~1b": [1] },
+  secrets: [],
+  missing: {},
+  problems: {},
+  remedies: [],
+  lacking_secrets: [],
+  hidden: ["/settings/account/password", "/settings/key"],
+};
+
+test("a comparison lists leaves in the order of their places, and masks what is hidden, not what says secret", () => {
+  assert.deepEqual(comparedChanges(COMPARED), [
+    { pointer: "/a~1b", new: [1] },
+    { pointer: "/empty", new: {} },
+    { pointer: "/n", old: 1, new: 2 },
+    { pointer: "/settings/account/name", old: "secret" },
+    { pointer: "/settings/account/password", old: "***" },
+    { pointer: "/settings/key", old: "***", new: "***" },
+  ]);
+});
+
+test("a comparison of an older daemon that does not say what is hidden is shown all the same", () => {
+  const { hidden: _, ...older } = COMPARED;
+  assert.equal(comparedChanges(older as typeof COMPARED).length, 6);
+});
+
+test("changes are found by place and by value", () => {
+  const changes = comparedChanges(COMPARED);
+  assert.deepEqual(
+    matching(changes, "ACCOUNT").map(({ pointer }) => pointer),
+    ["/settings/account/name", "/settings/account/password"],
+  );
+  assert.deepEqual(
+    matching(changes, "2").map(({ pointer }) => pointer),
+    ["/n"],
+  );
+  assert.equal(matching(changes, " "), changes);
+});
+
+test("what most services have in common is listed once", () => {
+  const port = { "/port": { old: 1883, new: 8883 } };
+  const found = homeChanges(
+    { a: port, b: port, c: { ...port, "/x": { new: 1 } }, d: { "/port": { old: 1, new: 8883 } } },
+    { d: 2 },
+  );
+  assert.deepEqual(found.shared, [{ change: { pointer: "/port", old: 1883, new: 8883 }, services: ["a", "b", "c"] }]);
+  assert.deepEqual(found.services, [
+    { service: "a", changes: [], count: 1, leftOut: 0 },
+    { service: "b", changes: [], count: 1, leftOut: 0 },
+    { service: "c", changes: [{ pointer: "/x", new: 1 }], count: 2, leftOut: 0 },
+    { service: "d", changes: [{ pointer: "/port", old: 1, new: 8883 }], count: 3, leftOut: 2 },
+  ]);
+  assert.equal(found.places, 7);
+});
+
+test("problems are listed by file and line; those without a file come first, with their place", () => {
+  assert.deepEqual(
+    byFile([
+      { pointer: "/services/a/port", message: "environments/base.yaml:37: a /port: is missing" },
+      { pointer: "/services/b/port", message: "environments/base.yaml:5: b /port: is missing" },
+      { pointer: "/settings/x", message: "is no number" },
+      { pointer: "", message: "environments/a-secrets.yaml:1: variable X is not set" },
+    ]),
+    [
+      { file: "", problems: [{ line: undefined, message: "/settings/x: is no number" }] },
+      { file: "environments/a-secrets.yaml", problems: [{ line: 1, message: "variable X is not set" }] },
+      {
+        file: "environments/base.yaml",
+        problems: [
+          { line: 5, message: "b /port: is missing" },
+          { line: 37, message: "a /port: is missing" },
+        ],
+      },
+    ],
+  );
+});
+
+test("the title of an activation counts what changes, and names the environment", () => {
+  const answer = {
+    environment: "staging",
+    changed: ["a", "b", "c"],
+    restart_required: ["a"],
+    added: ["c"],
+    removed: ["d"],
+  };
+  assert.equal(
+    activationTitle(answer),
+    "Activate staging: 2 services change, 1 new, 1 without a configuration afterwards, 1 restarts",
+  );
+  assert.equal(
+    activationTitle({ environment: "dev", changed: ["a"], restart_required: [] }),
+    "Activate dev: 1 service changes, none restarts",
+  );
+});
