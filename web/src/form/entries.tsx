@@ -7,8 +7,17 @@ import { useDeferred } from "../ui/deferred.ts";
 import { Tag } from "../ui/elements.tsx";
 import { count, rangeInWords, show } from "./checks.ts";
 import { Control } from "./controls.tsx";
-import { blank, isOpen, isRemovable, type Kind, kindOf, memberNames } from "./fields.ts";
-import { canSetBelow, isHidden, isRuntime, layerInWords, type Overridden, valueBelow } from "./origins.ts";
+import { blank, isOpen, isRemovable, type Kind, kindOf, memberNames, titleOf } from "./fields.ts";
+import {
+  canSetBelow,
+  type Explained,
+  type Explanation,
+  isHidden,
+  isRuntime,
+  layerInWords,
+  type Overridden,
+  valueBelow,
+} from "./origins.ts";
 import { child, find, isWithin, tokens } from "./pointer.ts";
 import { type Place, type SchemaNode, step, typeOf } from "./schema.ts";
 import { useForm } from "./store.ts";
@@ -87,9 +96,9 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
             invalid={messages.length > 0}
           />
         )}
+        {!form.readOnly.value && <Actions {...props} changed={changed} />}
         <Problems id={`${id}-problems`} messages={messages} />
         {!isItem && <Origin id={`${id}-origin`} pointer={pointer} />}
-        {!form.readOnly.value && <Actions {...props} changed={changed} />}
       </div>
       {!isItem && <About id={`${id}-about`} place={place} kind={kind} />}
     </div>
@@ -114,6 +123,10 @@ function Absent({ id, pointer, place, name }: { id: string; pointer: string; pla
 function Marks(props: EntryProps & { changed: boolean }) {
   const { place, pointer, changed, outer, name } = props;
   const form = useForm();
+  const title = titleOf(place, name);
+  const lacking = useComputed(
+    () => outer?.required.has(name) === true && find(form.current.value, pointer) === undefined,
+  ).value;
   const before = useComputed(() => {
     if (!form.changed.value.has(pointer)) return undefined;
     const value = find(form.config.value, pointer);
@@ -126,9 +139,9 @@ function Marks(props: EntryProps & { changed: boolean }) {
   }).value;
   return (
     <span class="marks">
-      {place.node.title !== undefined && place.node.title !== name && <span class="muted">{place.node.title}</span>}
+      {title !== undefined && <span class="muted">{title}</span>}
       {changed && <Tag tone="info">{before ?? "Will be removed"}</Tag>}
-      {(outer?.required.has(name) ?? false) && <Tag>Required</Tag>}
+      {lacking && <Tag>Required</Tag>}
       {place.restart && <Tag tone="warning">Needs a restart</Tag>}
       {place.node.deprecated && <Tag tone="warning">Deprecated</Tag>}
     </span>
@@ -158,10 +171,20 @@ function About({ id, place, kind }: { id: string; place: Place; kind: Kind }) {
   ].filter(Boolean);
   return (
     <div id={id} class="entry-about muted">
-      {node.description !== undefined && <p>{node.description}</p>}
+      {node.description !== undefined && (
+        <p>
+          <Prose text={node.description} />
+        </p>
+      )}
       {facts.length > 0 && <p>{capitalised(facts.join("; "))}.</p>}
     </div>
   );
+}
+
+/** A text of a schema, in which backquotes mark code. */
+function Prose({ text }: { text: string }) {
+  const parts = text.split(/`+([^`]+)`+/);
+  return <>{parts.map((part, index) => (index % 2 === 1 ? <code key={`${index} ${part}`}>{part}</code> : part))}</>;
 }
 
 function capitalised(text: string): string {
@@ -171,17 +194,28 @@ function capitalised(text: string): string {
 /** Where the value comes from, and which values it overrides. */
 function Origin({ id, pointer }: { id: string; pointer: string }) {
   const form = useForm();
-  const explained = useComputed(() => form.explained.value?.values[pointer]).value;
+  const explained = useComputed(() => explanationAt(form.explained.value?.values ?? {}, pointer)).value;
   const removed = useComputed(() => form.explained.value?.removed[pointer]).value;
   const by = explained ?? removed;
   if (by === undefined) return <small id={id} />;
   return (
     <small id={id} class="entry-origin muted">
-      {removed === undefined ? "" : "Removed: "}
-      <span class={isRuntime(by) ? "runtime" : undefined}>{capitalised(layerInWords(by))}</span>
-      {by.overridden.length > 0 && <> instead of {inWords(by.overridden)}</>}
+      {removed === undefined ? "" : "Removed, "}
+      <span class={isRuntime(by) ? "runtime" : undefined}>{layerInWords(by)}</span>
+      {by.overridden.length > 0 && <>, instead of {inWords(by.overridden)}</>}
     </small>
   );
+}
+
+/** Return the origin of a value; of an object that is one field, the origin that all values in it share. */
+function explanationAt(values: Explanation["values"], pointer: string): Explained | undefined {
+  const found = values[pointer];
+  if (found !== undefined) return found;
+  const inside = Object.keys(values).filter((place) => isWithin(place, pointer));
+  const [first, ...rest] = inside.map((place) => values[place]);
+  return rest.every((other) => other?.layer === first?.layer) && first !== undefined
+    ? { ...first, overridden: [] }
+    : undefined;
 }
 
 function inWords(overridden: readonly Overridden[]): string {
@@ -207,7 +241,7 @@ function Actions(props: EntryProps & { changed: boolean }) {
   const below = runtime ? valueBelow(by.overridden) : undefined;
   const editable = runtime && canSetBelow(find(form.config.value, pointer), below);
   const onUnset = form.inputs.value.onUnset;
-  const removable = value !== undefined && isRemovable(outer, name, place.node) && !(runtime && below === undefined);
+  const removable = value !== undefined && isRemovable(outer, name, place, value) && !(runtime && below === undefined);
   if (!changed && !runtime && !removable) return null;
   return (
     <span class="entry-actions">
@@ -227,7 +261,7 @@ function Actions(props: EntryProps & { changed: boolean }) {
       )}
       {removable && (
         <button type="button" onClick={() => form.set(pointer, undefined)} aria-label={`Remove ${name}`}>
-          Remove
+          Remove{typeof value === "object" ? ` ${name}` : ""}
         </button>
       )}
     </span>
@@ -320,7 +354,11 @@ function ObjectEntry(props: EntryProps) {
       </summary>
       {/* biome-ignore lint/a11y/useSemanticElements: a fieldset's legend cannot be the summary of details. */}
       <div role="group" aria-labelledby={title} class="group-body">
-        {place.node.description !== undefined && <p class="muted">{place.node.description}</p>}
+        {place.node.description !== undefined && (
+          <p class="muted">
+            <Prose text={place.node.description} />
+          </p>
+        )}
         <Problems id={`${title}-problems`} messages={messages} />
         {(open || reveals) && <Members place={place} pointer={pointer} trail={trail} />}
         {!form.readOnly.value && isOpen(place.node) && <AddMember place={place} pointer={pointer} name={name} />}

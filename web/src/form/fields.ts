@@ -109,9 +109,19 @@ export function isOpen(node: SchemaNode): boolean {
   return node.others === "described" || (node.others === "any" && node.names.length === 0);
 }
 
-/** Whether a member can be removed: it is not required, and without a declaration that would bring it back as "not set". */
-export function isRemovable(outer: SchemaNode | undefined, name: string, node: SchemaNode): boolean {
-  return outer !== undefined && !outer.required.has(name) && node.default === undefined;
+/**
+ * Whether a member can be removed: one of a map, or a value that is neither required nor has a default. A declared
+ * object, such as the connection to the broker, is not removed by one button.
+ */
+export function isRemovable(outer: SchemaNode | undefined, name: string, { node }: Place, value: Json): boolean {
+  if (outer === undefined || outer.required.has(name)) return false;
+  return !outer.names.includes(name) || (node.default === undefined && !isObject(value));
+}
+
+/** Return the title of a member if it says more than its name: not the name of a class that the member is named after. */
+export function titleOf({ node }: Place, name: string): string | undefined {
+  const plain = (text: string) => text.replace(/[\s_-]/g, "").toLowerCase();
+  return node.title !== undefined && plain(node.title) !== plain(name) ? node.title : undefined;
 }
 
 /** Return a value to begin with at a place that had none. */
