@@ -13,7 +13,7 @@ from daemons import Daemon
 from web_sites import behind_prefix, site
 
 # Each screen of the console.
-SCREENS = ["#/services", "#/nothing"]
+SCREENS = ["#/services", "#/instances", "#/drift", "#/audit", "#/health", "#/nothing"]
 
 
 @pytest.mark.parametrize("route", SCREENS)

@@ -20,7 +20,14 @@ export interface Row {
   load?: () => Promise<Screen>;
 }
 
-export const SCREENS: readonly Row[] = [{ path: ["services"], screen: Services }];
+export const SCREENS: readonly Row[] = [
+  { path: ["services"], screen: Services },
+  { path: ["instances"], load: () => import("./screens/instances.tsx").then((file) => file.InstancesScreen) },
+  { path: ["drift"], load: () => import("./screens/drift.tsx").then((file) => file.DriftScreen) },
+  { path: ["audit"], load: () => import("./screens/audit.tsx").then((file) => file.AuditScreen) },
+  { path: ["tokens"], load: () => import("./screens/tokens.tsx").then((file) => file.TokensScreen) },
+  { path: ["health"], load: () => import("./screens/health.tsx").then((file) => file.HealthScreen) },
+];
 
 export interface Place {
   title: string;
@@ -30,7 +37,14 @@ export interface Place {
 }
 
 /** What the navigation lists, in this order. */
-export const PLACES: readonly Place[] = [{ title: "Services", path: ["services"] }];
+export const PLACES: readonly Place[] = [
+  { title: "Services", path: ["services"] },
+  { title: "Instances", path: ["instances"] },
+  { title: "Drift and alerts", path: ["drift"] },
+  { title: "Audit", path: ["audit"], admin: true },
+  { title: "Tokens", path: ["tokens"], admin: true },
+  { title: "Health", path: ["health"] },
+];
 
 /** Return the row of a route and the name in it; undefined if no screen has the route. */
 export function findScreen(route: Route): { row: Row; name: string } | undefined {

@@ -1,0 +1,226 @@
+/** The audit log: every change, every refused request, every secret that was delivered in plain text. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { RequestError } from "../api/client.ts";
+import { type Audited, audit } from "../api/queries.ts";
+import { changeQuery, href } from "../router.ts";
+import type { ScreenProps } from "../screens.ts";
+import { useResource } from "../store/resources.ts";
+import { useDeferred } from "../ui/deferred.ts";
+import {
+  Announcement,
+  Await,
+  ErrorSummary,
+  Field,
+  Heading,
+  moment,
+  Notice,
+  Tag,
+  Time,
+  type Tone,
+} from "../ui/elements.tsx";
+
+const OUTCOMES: Record<Audited["outcome"], { tone: Tone; text: string }> = {
+  done: { tone: "good", text: "done" },
+  refused: { tone: "bad", text: "refused" },
+  secrets_delivered: { tone: "warning", text: "secrets delivered" },
+  secrets_tried: { tone: "warning", text: "secrets tried" },
+};
+
+/** The newest entries; what is searched for lies in the address. */
+export function AuditScreen({ route }: ScreenProps) {
+  const { service, who = "", outcome = "" } = route.query;
+  const newest = useResource(`audit ${service ?? ""}`, (signal) => audit(service, undefined, signal), ["change"]);
+  return (
+    <>
+      <Heading title="Audit">
+        <button type="button" onClick={() => void newest.refresh()}>
+          Look again
+        </button>
+      </Heading>
+      <search class="filters">
+        <Filter label="Service" name="service" value={service ?? ""} hint="its whole name" />
+        <Filter label="Caller" name="who" value={who} hint="a part of the name" />
+        <Field label="Outcome">
+          {({ id }) => (
+            <select id={id} value={outcome} onChange={(event) => changeQuery({ outcome: event.currentTarget.value })}>
+              <option value="">all</option>
+              {Object.entries(OUTCOMES).map(([name, { text }]) => (
+                <option key={name} value={name}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+      </search>
+      {newest.error?.code === "forbidden" ? (
+        <Notice title="Only administrators read the audit log." />
+      ) : (
+        <Await of={newest}>
+          {(data) => (
+            <Entries
+              key={service ?? ""}
+              newest={data.entries}
+              next={data.next}
+              service={service}
+              who={who}
+              outcome={outcome}
+            />
+          )}
+        </Await>
+      )}
+    </>
+  );
+}
+
+/** A text that counts when it is complete: with Enter, or when the field is left. */
+function Filter({ label, name, value, hint }: { label: string; name: string; value: string; hint: string }) {
+  return (
+    <Field label={label}>
+      {({ id }) => (
+        <input
+          id={id}
+          type="search"
+          key={value}
+          defaultValue={value}
+          placeholder={hint}
+          autoComplete="off"
+          spellcheck={false}
+          onChange={(event) => changeQuery({ [name]: event.currentTarget.value.trim() })}
+        />
+      )}
+    </Field>
+  );
+}
+
+interface EntriesProps {
+  newest: Audited[];
+  next: number | null;
+  service: string | undefined;
+  who: string;
+  outcome: string;
+}
+
+function Entries({ newest, next, service, who, outcome }: EntriesProps) {
+  // The first page is loaded again with each change; what was loaded of the pages after it stays.
+  const [older, setOlder] = useState<{ entries: Audited[]; next: number | null }>({ entries: [], next });
+  const [error, setError] = useState<RequestError>();
+  const [loading, setLoading] = useState(false);
+  const before = useRef<Audited[]>(newest);
+  useEffect(() => {
+    const kept = [...before.current, ...older.entries];
+    const last = newest.at(-1)?.sequence ?? 0;
+    // More came than a page has: between the two there is a gap, so what was loaded is dropped.
+    const isGap = kept.length > 0 && (kept[0]?.sequence ?? 0) < last;
+    if (isGap || older.entries.length === 0) setOlder({ entries: [], next });
+    else setOlder({ entries: kept.filter(({ sequence }) => sequence < last), next: older.next });
+    before.current = newest;
+  }, [newest]);
+  async function load() {
+    setLoading(true);
+    try {
+      const page = await audit(service, older.next ?? undefined);
+      setOlder({ entries: [...older.entries, ...page.entries], next: page.next });
+      setError(undefined);
+    } catch (reason) {
+      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+    } finally {
+      setLoading(false);
+    }
+  }
+  const last = newest.at(-1)?.sequence ?? 0;
+  const all = [...newest, ...older.entries.filter(({ sequence }) => sequence < last)];
+  const caller = who.toLowerCase();
+  const found = all.filter(
+    (entry) => entry.who.toLowerCase().includes(caller) && (outcome === "" || entry.outcome === outcome),
+  );
+  const shown = useDeferred(found.length, `${service} ${who} ${outcome}`);
+  const oldest = all.at(-1);
+  return (
+    <>
+      <Announcement>{`${found.length} entries`}</Announcement>
+      {found.length === 0 ? (
+        <p class="empty">
+          {all.length === 0 ? "Nothing is recorded." : "None of the entries that are loaded is like that."}
+        </p>
+      ) : (
+        <table class="list">
+          <caption class="visually-hidden">Entries of the audit log, newest first</caption>
+          <thead>
+            <tr>
+              <th scope="col">Time</th>
+              <th scope="col">Caller</th>
+              <th scope="col">Operation</th>
+              <th scope="col">Outcome</th>
+              <th scope="col">Service</th>
+              <th scope="col">Revision</th>
+            </tr>
+          </thead>
+          <tbody>
+            {found.slice(0, shown).map((entry) => (
+              <EntryRow key={entry.sequence} entry={entry} />
+            ))}
+          </tbody>
+        </table>
+      )}
+      {error !== undefined && <ErrorSummary error={error} />}
+      <p class="more">
+        {oldest !== undefined && (
+          <span class="muted">
+            {found.length === all.length ? `${all.length} entries` : `${found.length} of ${all.length} entries`}, back
+            to {moment(Number(oldest.timestamp))}
+            {older.next === null && ": the whole log"}.
+          </span>
+        )}{" "}
+        {older.next !== null && (
+          <button type="button" disabled={loading} onClick={() => void load()}>
+            {loading ? "Loading …" : "Load older entries"}
+          </button>
+        )}
+      </p>
+    </>
+  );
+}
+
+function EntryRow({ entry }: { entry: Audited }) {
+  const { tone, text } = OUTCOMES[entry.outcome] ?? { tone: "neutral", text: entry.outcome };
+  const env = entry.environment ?? undefined;
+  return (
+    <tr>
+      <td data-label="Time">
+        {moment(Number(entry.timestamp))}{" "}
+        <span class="muted">
+          (<Time seconds={entry.timestamp} />)
+        </span>
+      </td>
+      <td data-label="Caller">
+        {entry.who} <span class="muted">{entry.where !== entry.who && `over ${entry.where}`}</span>
+      </td>
+      <td data-label="Operation">
+        {entry.operation}
+        {entry.count > 1 && <span class="muted"> ({entry.count} times)</span>}
+      </td>
+      <td data-label="Outcome">
+        <Tag tone={tone}>{text}</Tag>
+        {entry.detail && <p class="reason">{entry.detail}</p>}
+      </td>
+      <td data-label="Service">
+        {entry.service ? <a href={href(["services", entry.service], { env })}>{entry.service}</a> : "–"}
+        {env !== undefined && <span class="muted"> in {env}</span>}
+      </td>
+      <td data-label="Revision">
+        {entry.before === null && entry.after === null && "–"}
+        {entry.before !== null && entry.before !== undefined && <Revision entry={entry} number={entry.before} />}
+        {entry.before && entry.after ? " → " : ""}
+        {entry.after !== null && entry.after !== undefined && <Revision entry={entry} number={entry.after} />}
+      </td>
+    </tr>
+  );
+}
+
+function Revision({ entry, number }: { entry: Audited; number: number }) {
+  if (!entry.service) return <>{number}</>;
+  const query = { env: entry.environment ?? undefined, tab: "history", rev: number };
+  return <a href={href(["services", entry.service], query)}>{number}</a>;
+}

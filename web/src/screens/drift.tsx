@@ -1,0 +1,149 @@
+/** Drift and alerts: what is not as it should be, since when, and what to do. */
+
+import { drift, type Finding, type Health, health } from "../api/queries.ts";
+import { changeQuery, href } from "../router.ts";
+import type { ScreenProps } from "../screens.ts";
+import { useResource } from "../store/resources.ts";
+import { useDeferred } from "../ui/deferred.ts";
+import { Announcement, Await, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
+import { type Advice, alertAdvice, DRIFT } from "./advice.ts";
+import { Prose } from "./prose.tsx";
+
+const KINDS: Record<string, string> = {
+  retained: "retained messages",
+  file: "files",
+  row: "rows of the database",
+  instance: "instances",
+};
+
+export function DriftScreen({ route }: ScreenProps) {
+  const state = useResource("health", health, ["health", "environment"]);
+  const found = useResource("drift", drift, ["drift", "health"]);
+  return (
+    <>
+      <Heading title="Drift and alerts" />
+      <h2>Alerts that stand now</h2>
+      <Await of={state}>{(data) => <Alerts health={data} />}</Await>
+      <h2>What differs from the store</h2>
+      {found.error?.code === "forbidden" ? (
+        <Notice title="Only administrators see the findings.">
+          {" "}
+          {state.data !== undefined && <>The daemon counts {state.data.drift} at the moment.</>}
+        </Notice>
+      ) : (
+        <Await of={found}>
+          {({ drift, found }) => (
+            <>
+              <Findings findings={drift} kind={route.query.kind} />
+              <h2>Found since the daemon started</h2>
+              <dl class="facts panel">
+                {Object.entries(found).map(([kind, count]) => (
+                  <div key={kind}>
+                    <dt>In {KINDS[kind] ?? kind}</dt>
+                    <dd>{count === 0 ? "nothing" : count}</dd>
+                  </div>
+                ))}
+              </dl>
+            </>
+          )}
+        </Await>
+      )}
+    </>
+  );
+}
+
+function Alerts({ health }: { health: Health }) {
+  const alerts = Object.entries(health.alerts);
+  const refused = health.refused_edits ?? [];
+  return (
+    <>
+      <Announcement>{`${alerts.length} alerts`}</Announcement>
+      {alerts.length === 0 && <p class="empty">No alert stands.</p>}
+      {alerts.map(([name, message]) => (
+        <article class="panel alert" key={name}>
+          <h3>
+            <Tag tone="warning">alert</Tag> <code>{name}</code>
+          </h3>
+          <p>{message}</p>
+          <AdviceText advice={alertAdvice(name)} />
+          {name.startsWith("validation_failed") && refused.length > 0 && (
+            <ul class="problems">
+              {refused.map(({ file, line }) => (
+                <li key={`${file} ${line}`}>
+                  <code>
+                    {file || "the files"}
+                    {line !== null && `:${line}`}
+                  </code>
+                </li>
+              ))}
+            </ul>
+          )}
+        </article>
+      ))}
+    </>
+  );
+}
+
+function Findings({ findings, kind }: { findings: Finding[]; kind: string | undefined }) {
+  const kinds = [...new Set(findings.map((finding) => finding.kind))];
+  const wanted = kind === undefined ? findings : findings.filter((finding) => finding.kind === kind);
+  const shown = useDeferred(wanted.length, kind);
+  return (
+    <>
+      <Announcement>{`${findings.length} findings`}</Announcement>
+      {(kinds.length > 1 || kind !== undefined) && (
+        <fieldset class="chips">
+          <legend class="visually-hidden">Show only</legend>
+          {[...new Set([...kinds, ...(kind === undefined ? [] : [kind])])].map((name) => (
+            <button
+              key={name}
+              type="button"
+              class="chip"
+              aria-pressed={name === kind}
+              onClick={() => changeQuery({ kind: name === kind ? undefined : name })}
+            >
+              In {KINDS[name] ?? name}{" "}
+              <span class="count">{findings.filter((finding) => finding.kind === name).length}</span>
+            </button>
+          ))}
+        </fieldset>
+      )}
+      {wanted.length === 0 && <p class="empty">Everything is as the store says.</p>}
+      {wanted.slice(0, shown).map((finding) => (
+        <article class="panel alert" key={`${finding.kind} ${finding.subject}`}>
+          <h3>
+            <Tag tone="warning">{finding.kind}</Tag> <code>{finding.subject}</code>
+          </h3>
+          <p>{finding.message}</p>
+          <AdviceText advice={DRIFT[finding.kind]} />
+          <p class="muted">
+            Since <Time seconds={finding.since} />
+            {finding.service && (
+              <>
+                {" · "}
+                <a href={href(["services", finding.service], finding.kind === "instance" ? { tab: "instances" } : {})}>
+                  {finding.service}
+                </a>
+              </>
+            )}
+          </p>
+        </article>
+      ))}
+    </>
+  );
+}
+
+function AdviceText({ advice }: { advice: Advice | undefined }) {
+  if (advice === undefined) return null;
+  return (
+    <details>
+      <summary>What it means, and what to do</summary>
+      <p>
+        <Prose text={advice.meaning} />.
+      </p>
+      <p>
+        <strong>What to do:</strong> <Prose text={advice.remedy} />.
+      </p>
+    </details>
+  );
+}

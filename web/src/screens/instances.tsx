@@ -1,0 +1,216 @@
+/** The running copies of services: which revision each applied, and why one rejected it. */
+
+import { type Instance, type Instances, instances, type Service } from "../api/queries.ts";
+import { href } from "../router.ts";
+import type { ScreenProps } from "../screens.ts";
+import { useResource } from "../store/resources.ts";
+import { useServices } from "../store/services.ts";
+import { Announcement, Await, Heading, Tag, Time, type Tone } from "../ui/elements.tsx";
+
+const STATES: Record<Instance["status"], { tone: Tone; text: string }> = {
+  applied: { tone: "good", text: "applied" },
+  rejected: { tone: "bad", text: "rejected" },
+  restart_pending: { tone: "warning", text: "restart pending" },
+};
+
+/** The copies of one service. */
+export function InstancesTab({ service, env }: { service: string; env: string }) {
+  const found = useInstances(service, env);
+  return (
+    <Await of={found}>
+      {(data) =>
+        data.instances.length === 0 ? (
+          <p class="empty">
+            No copy of this service has reported a revision. Services that use the client of aliciacfg report by
+            themselves.
+          </p>
+        ) : (
+          <>
+            <Summary data={data} />
+            <InstanceTable groups={[{ data, service, env }]} />
+          </>
+        )
+      }
+    </Await>
+  );
+}
+
+function useInstances(service: string, env: string | undefined) {
+  return useResource(`instances ${env ?? ""} ${service}`, (signal) => instances(service, env, signal), [
+    `instances:${service}`,
+    `change:${service}`,
+    "environment",
+  ]);
+}
+
+function Summary({ data }: { data: Instances }) {
+  const behind = data.instances.filter(({ current }) => !current).length;
+  const rejected = data.instances.filter(({ status }) => status === "rejected").length;
+  const total = data.instances.length;
+  const copies = total === 1 ? "The only copy" : `All ${total} copies`;
+  const text =
+    behind === 0
+      ? `${copies} run${total === 1 ? "s" : ""} revision ${data.revision}, the current one.`
+      : `${behind} of ${total} ${total === 1 ? "copy does" : "copies do"} not run revision ${data.revision}, the current one` +
+        `${rejected > 0 ? `; ${rejected} rejected it` : ""}.`;
+  return (
+    <>
+      <p>{text}</p>
+      <Announcement>{text}</Announcement>
+    </>
+  );
+}
+
+interface Group {
+  data: Instances;
+  service: string;
+  env: string | undefined;
+}
+
+function InstanceTable({ groups, withService = false }: { groups: Group[]; withService?: boolean }) {
+  return (
+    <table class="list">
+      <thead>
+        <tr>
+          {withService && <th scope="col">Service</th>}
+          <th scope="col">Instance</th>
+          <th scope="col">State</th>
+          <th scope="col">Revision</th>
+          <th scope="col">Since</th>
+          <th scope="col">Last report</th>
+        </tr>
+      </thead>
+      <tbody>
+        {groups.map(({ data, service, env }) =>
+          data.instances.map((item) => (
+            <InstanceRow
+              key={`${service} ${item.instance}`}
+              item={item}
+              current={data.revision}
+              service={withService ? service : undefined}
+              env={env}
+            />
+          )),
+        )}
+      </tbody>
+    </table>
+  );
+}
+
+function InstanceRow({
+  item,
+  current,
+  service,
+  env,
+}: {
+  item: Instance;
+  current: number;
+  service: string | undefined;
+  env: string | undefined;
+}) {
+  const { tone, text } = STATES[item.status] ?? { tone: "neutral", text: item.status };
+  return (
+    <tr>
+      {service !== undefined && (
+        <th scope="row">
+          <a href={href(["services", service], { env, tab: "instances" })}>{service}</a>
+        </th>
+      )}
+      <td data-label="Instance">
+        <code>{item.instance}</code>
+      </td>
+      <td data-label="State">
+        <span class="tags">
+          <Tag tone={tone}>{text}</Tag>
+          {item.current ? null : <Tag tone="warning">not current</Tag>}
+        </span>
+        {item.error && <p class="reason">{item.error}</p>}
+      </td>
+      <td data-label="Revision">
+        {item.revision}
+        {item.revision !== current && <span class="muted"> (current: {current})</span>}
+      </td>
+      <td data-label="Since">
+        <Time seconds={item.since} />
+      </td>
+      <td data-label="Last report">
+        <Time seconds={item.last_seen} />
+      </td>
+    </tr>
+  );
+}
+
+/** All services of which a copy does not run the current revision, or waits for a restart. */
+export function InstancesScreen(_: ScreenProps) {
+  const all = useServices(undefined);
+  return (
+    <>
+      <Heading title="Instances" />
+      <Await of={all}>{({ configs }) => <Overview services={configs} />}</Await>
+    </>
+  );
+}
+
+function Overview({ services }: { services: readonly Service[] }) {
+  const unsettled = services.filter(
+    ({ status = {} }) => (status.behind ?? 0) + (status.rejected ?? 0) + (status.restart_pending ?? 0) > 0,
+  );
+  const total = services.reduce((sum, { status }) => sum + (status?.instances ?? 0), 0);
+  const reporting = services.filter(({ status }) => (status?.instances ?? 0) > 0);
+  return (
+    <>
+      <p>
+        {total === 0
+          ? "No copy of a service has reported which revision it applied."
+          : `${total} ${total === 1 ? "copy" : "copies"} of ${reporting.length} ${reporting.length === 1 ? "service" : "services"} ` +
+            "report which revision they applied."}{" "}
+        <span class="muted">Services that use the client of aliciacfg do so by themselves.</span>
+      </p>
+      <h2>Behind, rejected or waiting for a restart</h2>
+      {unsettled.length === 0 ? (
+        <p class="empty">Every copy that reports runs the current revision.</p>
+      ) : (
+        unsettled.map(({ service }) => <Unsettled key={service} service={service} />)
+      )}
+      {reporting.length > 0 && (
+        <>
+          <h2>All services that report</h2>
+          <ul class="columns">
+            {reporting.map(({ service, status }) => (
+              <li key={service}>
+                <a href={href(["services", service], { tab: "instances" })}>{service}</a>{" "}
+                <span class="muted">
+                  {(status?.instances ?? 0) - (status?.behind ?? 0)} of {status?.instances}
+                </span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </>
+  );
+}
+
+function Unsettled({ service }: { service: string }) {
+  const found = useInstances(service, undefined);
+  return (
+    <section class="panel" aria-label={service}>
+      <h3>
+        <a href={href(["services", service], { tab: "instances" })}>{service}</a>
+      </h3>
+      <Await of={found}>
+        {(data) => {
+          const items = data.instances.filter(({ current, status }) => !current || status !== "applied");
+          return (
+            <>
+              <Summary data={data} />
+              {items.length > 0 && (
+                <InstanceTable groups={[{ data: { ...data, instances: items }, service, env: undefined }]} />
+              )}
+            </>
+          );
+        }}
+      </Await>
+    </section>
+  );
+}

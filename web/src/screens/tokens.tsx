@@ -1,0 +1,360 @@
+/** The tokens of the home: administrators list, create and revoke them. */
+
+import { useRef, useState } from "preact/hooks";
+import { RequestError, request, useToken } from "../api/client.ts";
+import type { ScreenProps } from "../screens.ts";
+import { invalidate, useResource } from "../store/resources.ts";
+import { useWhoami, type Whoami } from "../store/whoami.ts";
+import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
+
+interface Token {
+  token_id: string;
+  name: string;
+  role: Role;
+  created: number;
+  expires: number | null;
+  revoked: number | null;
+  /** Whether the daemon wrote its row; otherwise it proves nothing. */
+  confirmed: boolean;
+}
+interface Created {
+  token: string;
+  token_id: string;
+  name: string;
+  role: Role;
+  expires: number | null;
+}
+
+const ROLES = {
+  service: "what the rules give its name, and its own configuration",
+  reader: "reads every configuration",
+  writer: "reads and changes every configuration",
+  admin: "everything, tokens included",
+  metrics: "reads /metrics and nothing else",
+} as const;
+type Role = keyof typeof ROLES;
+
+const DAY = 86_400;
+const EXPIRIES: readonly [title: string, seconds: number | undefined][] = [
+  ["never", undefined],
+  ["in a day", DAY],
+  ["in 30 days", 30 * DAY],
+  ["in 90 days", 90 * DAY],
+  ["in a year", 365 * DAY],
+];
+
+export function TokensScreen(_: ScreenProps) {
+  const who = useWhoami();
+  const tokens = useResource("tokens", (signal) => request<{ tokens: Token[] }>("GET", "/tokens", { signal }), [
+    "tokens",
+  ]);
+  const [creating, setCreating] = useState(false);
+  const [created, setCreated] = useState<Created>();
+  const [revoking, setRevoking] = useState<Token>();
+  const isRefused = tokens.error?.code === "forbidden";
+  return (
+    <>
+      <Heading title="Tokens">
+        {!isRefused && tokens.data !== undefined && (
+          <button type="button" class="primary" onClick={() => setCreating(true)}>
+            Create a token
+          </button>
+        )}
+      </Heading>
+      {isRefused ? (
+        <Notice title="Tokens cannot be managed here.">
+          <p>{tokens.error?.message}</p>
+          <p>
+            On the machine of the daemon, <code>aliciacfg token list</code>, <code>create</code> and <code>revoke</code>{" "}
+            do the same.
+          </p>
+        </Notice>
+      ) : (
+        <Await of={tokens}>
+          {(data) => <List tokens={data.tokens} own={who.data?.token_id ?? undefined} onRevoke={setRevoking} />}
+        </Await>
+      )}
+      {creating && (
+        <CreateDialog
+          who={who.data}
+          isFirst={tokens.data?.tokens.length === 0}
+          onClose={() => setCreating(false)}
+          onCreated={(token) => {
+            setCreating(false);
+            setCreated(token);
+            invalidate("tokens");
+          }}
+        />
+      )}
+      {created !== undefined && <CreatedDialog token={created} onClose={() => setCreated(undefined)} />}
+      {revoking !== undefined && (
+        <RevokeDialog
+          token={revoking}
+          isOwn={revoking.token_id === who.data?.token_id}
+          onClose={() => setRevoking(undefined)}
+        />
+      )}
+    </>
+  );
+}
+
+function state(token: Token): { tone: Tone; text: string } {
+  if (!token.confirmed) return { tone: "bad", text: "changed in the database" };
+  if (token.revoked !== null) return { tone: "neutral", text: "revoked" };
+  if (token.expires !== null && Number(token.expires) <= Date.now() / 1000) return { tone: "neutral", text: "expired" };
+  return { tone: "good", text: "valid" };
+}
+
+function List({
+  tokens,
+  own,
+  onRevoke,
+}: {
+  tokens: Token[];
+  own: string | undefined;
+  onRevoke: (token: Token) => void;
+}) {
+  if (tokens.length === 0)
+    return <p class="empty">There is no token. The first one closes the home: from then on each caller needs one.</p>;
+  const ordered = [...tokens].sort((one, other) => Number(other.created) - Number(one.created));
+  return (
+    <table class="list">
+      <thead>
+        <tr>
+          <th scope="col">Name</th>
+          <th scope="col">Role</th>
+          <th scope="col">State</th>
+          <th scope="col">Created</th>
+          <th scope="col">Expires</th>
+          <th scope="col">Id</th>
+          <th scope="col">
+            <span class="visually-hidden">Actions</span>
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {ordered.map((token) => {
+          const { tone, text } = state(token);
+          return (
+            <tr key={token.token_id}>
+              <th scope="row">
+                {token.name} {token.token_id === own && <Tag tone="info">that of this page</Tag>}
+              </th>
+              <td data-label="Role">
+                {token.role} <span class="muted">({ROLES[token.role]})</span>
+              </td>
+              <td data-label="State">
+                <Tag tone={tone}>{text}</Tag>{" "}
+                {token.revoked !== null && (
+                  <span class="muted">
+                    <Time seconds={token.revoked} />
+                  </span>
+                )}
+              </td>
+              <td data-label="Created">
+                <Time seconds={token.created} />
+              </td>
+              <td data-label="Expires">
+                <Time seconds={token.expires} />
+              </td>
+              <td data-label="Id">
+                <code>{token.token_id}</code>
+              </td>
+              <td class="actions">
+                {token.revoked === null && (
+                  <button type="button" class="small danger" onClick={() => onRevoke(token)}>
+                    Revoke <span class="visually-hidden">the token of {token.name}</span>
+                  </button>
+                )}
+              </td>
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
+  );
+}
+
+function CreateDialog({
+  who,
+  isFirst,
+  onClose,
+  onCreated,
+}: {
+  who: Whoami | undefined;
+  isFirst: boolean;
+  onClose: () => void;
+  onCreated: (token: Created) => void;
+}) {
+  const closes = isFirst && who?.open !== false;
+  const [name, setName] = useState("");
+  const [role, setRole] = useState<Role>(closes ? "admin" : "service");
+  const [expiry, setExpiry] = useState(0);
+  const [error, setError] = useState<RequestError>();
+  const [sending, setSending] = useState(false);
+  async function submit(event: SubmitEvent) {
+    event.preventDefault();
+    setSending(true);
+    const seconds = EXPIRIES[expiry]?.[1];
+    try {
+      const body = { name: name.trim(), role, ...(seconds === undefined ? {} : { expires_in_seconds: seconds }) };
+      onCreated(await request<Created>("POST", "/tokens", { body }));
+    } catch (reason) {
+      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+      setSending(false);
+    }
+  }
+  return (
+    <Dialog title="Create a token" onClose={onClose}>
+      <form onSubmit={submit}>
+        {error !== undefined && <ErrorSummary error={error} />}
+        {closes && (
+          <Notice tone="warning" title="The first token closes the home for good.">
+            {" "}
+            From then on each caller needs a token or a rule, over MQTT as well. So make it one of an administrator.
+          </Notice>
+        )}
+        <Field label="Name" hint="A service, or a person. The rules of access.yaml are about names.">
+          {({ id, hint }) => (
+            <input
+              id={id}
+              aria-describedby={hint}
+              required
+              maxLength={64}
+              autoComplete="off"
+              spellcheck={false}
+              value={name}
+              onInput={(event) => setName(event.currentTarget.value)}
+            />
+          )}
+        </Field>
+        <Field label="Role" hint={`It may do: ${ROLES[role]}.`}>
+          {({ id, hint }) => (
+            <select
+              id={id}
+              aria-describedby={hint}
+              value={role}
+              onChange={(event) => setRole(event.currentTarget.value as Role)}
+            >
+              {Object.keys(ROLES).map((value) => (
+                <option key={value} value={value}>
+                  {value}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <Field label="Expires">
+          {({ id }) => (
+            <select id={id} value={expiry} onChange={(event) => setExpiry(Number(event.currentTarget.value))}>
+              {EXPIRIES.map(([title], at) => (
+                <option key={title} value={at}>
+                  {title}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <div class="buttons">
+          <button type="submit" class="primary" disabled={sending}>
+            Create
+          </button>
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+/** The token itself: shown once, kept nowhere. */
+function CreatedDialog({ token, onClose }: { token: Created; onClose: () => void }) {
+  const field = useRef<HTMLInputElement>(null);
+  const [copied, setCopied] = useState<string>();
+  async function copy() {
+    try {
+      await navigator.clipboard.writeText(token.token);
+      setCopied("Copied.");
+    } catch {
+      // Over plain HTTP there is no clipboard: then the text is selected for the user's own keys.
+      field.current?.select();
+      setCopied("It is selected: copy it with the keys of your system.");
+    }
+  }
+  return (
+    <Dialog title={`The token of ${token.name}`} onClose={onClose}>
+      <p>This is the only time that it can be seen: the daemon stores no more than its digest.</p>
+      <Field label="Token">
+        {({ id }) => (
+          <input
+            id={id}
+            ref={field}
+            readOnly
+            autoComplete="off"
+            value={token.token}
+            onFocus={(event) => event.currentTarget.select()}
+          />
+        )}
+      </Field>
+      <p role="status">{copied}</p>
+      <div class="buttons">
+        <button type="button" class="primary" onClick={() => void copy()}>
+          Copy
+        </button>
+        <button
+          type="button"
+          onClick={() => {
+            useToken(token.token);
+            onClose();
+          }}
+        >
+          Use it in this tab
+        </button>
+        <button type="button" onClick={onClose}>
+          Done
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+function RevokeDialog({ token, isOwn, onClose }: { token: Token; isOwn: boolean; onClose: () => void }) {
+  const [error, setError] = useState<RequestError>();
+  const [sending, setSending] = useState(false);
+  async function revoke() {
+    setSending(true);
+    try {
+      await request("POST", `/tokens/${encodeURIComponent(token.token_id)}/revoke`, { body: {} });
+      invalidate("tokens");
+      if (isOwn) useToken("");
+      onClose();
+    } catch (reason) {
+      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+      setSending(false);
+    }
+  }
+  return (
+    <Dialog title={`Revoke the token of ${token.name}?`} onClose={onClose}>
+      {error !== undefined && <ErrorSummary error={error} />}
+      <p>
+        Whatever uses the token <code>{token.token_id}</code> ({token.role}) is refused from then on. This cannot be
+        undone; another token can be created.
+      </p>
+      {isOwn && (
+        <Notice tone="warning" title="This page uses it.">
+          {" "}
+          It asks for another token afterwards.
+        </Notice>
+      )}
+      <div class="buttons">
+        <button type="button" class="danger" disabled={sending} onClick={() => void revoke()}>
+          Revoke
+        </button>
+        <button type="button" onClick={onClose}>
+          Cancel
+        </button>
+      </div>
+    </Dialog>
+  );
+}
