@@ -1,5 +1,6 @@
 """The console in a real browser: how it is loaded, and what holds on every screen."""
 
+import asyncio
 import gzip
 import re
 import urllib.request
@@ -55,6 +56,13 @@ async def test_it_works_below_a_path_of_another_server(shared: Daemon, console: 
         links = await page.evaluate("[...document.links].map(link => link.href)")
         assert links
         assert [link for link in links if not link.startswith(address)] == []
+        # Events pass as they come.
+        await expect(page.get_by_text("live", exact=True)).to_be_visible()
+        answer = await asyncio.to_thread(
+            shared.http, "PATCH", "/config/multi_language", {"settings": {"written_behind_a_proxy": True}}
+        )
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="multi_language", exact=True))
+        await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]), timeout=2000)
         assert [each.url for each in console.requests if not each.url.startswith(address)] == []
         await page.close()
 

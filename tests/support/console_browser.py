@@ -38,8 +38,8 @@ class Console(Visit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # The console already listens to what the daemon does not send yet.
-        self.allow(r"status 404: GET \S+/(events|whoami)")
+        # The console already asks for what the daemon does not have yet.
+        self.allow(r"status 404: GET \S+/whoami")
 
     async def show(self, daemon: Daemon | str, route: str = "#/services", page: Page | None = None) -> Page:
         """Open a route of a daemon's console, or of the console at an address, and wait until it shows something.

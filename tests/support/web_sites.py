@@ -14,7 +14,8 @@ _OF_A_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "upgrade", 
 @contextlib.asynccontextmanager
 async def _serving(application: web.Application) -> AsyncGenerator[str, None]:
     """Serve an application on a port of its own; yields its address."""
-    runner = web.AppRunner(application, shutdown_timeout=0)
+    # A stream ends with the page that reads it.
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
