@@ -22,6 +22,7 @@ export interface Row {
 
 export const SCREENS: readonly Row[] = [
   { path: ["services"], screen: Services },
+  { path: ["services", "*"], load: () => import("./screens/service.tsx").then((file) => file.Service) },
   { path: ["instances"], load: () => import("./screens/instances.tsx").then((file) => file.InstancesScreen) },
   { path: ["drift"], load: () => import("./screens/drift.tsx").then((file) => file.DriftScreen) },
   { path: ["audit"], load: () => import("./screens/audit.tsx").then((file) => file.AuditScreen) },

@@ -42,13 +42,23 @@ export class RequestError extends Error {
   readonly problems: Problem[];
   /** The whole answer: a conflict carries the current revision. */
   readonly body: Record<string, unknown>;
+  /** After how many seconds the daemon asks to try again; undefined if it does not say. */
+  readonly retryAfter: number | undefined;
 
-  constructor(code: string, status: number, message: string, problems: Problem[], body: Record<string, unknown>) {
+  constructor(
+    code: string,
+    status: number,
+    message: string,
+    problems: Problem[],
+    body: Record<string, unknown>,
+    retryAfter?: number,
+  ) {
     super(message);
     this.code = code;
     this.status = status;
     this.problems = problems;
     this.body = body;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -148,7 +158,12 @@ export function refused(response: Response, body: Json, used = token.peek()): Re
     message,
     Array.isArray(object.problems) ? (object.problems as unknown as Problem[]) : [],
     object,
+    seconds(response.headers.get("Retry-After")),
   );
   if (error.code === "unauthorized" && used === token.peek()) unauthorized.value = message;
   return error;
+}
+
+function seconds(text: string | null): number | undefined {
+  return text !== null && /^\d+$/.test(text) ? Number(text) : undefined;
 }

@@ -159,10 +159,12 @@ export function Field({
 /** A modal dialog of the browser: Escape closes it, the focus stays inside and returns afterwards. */
 export function Dialog({
   title,
+  wide = false,
   onClose,
   children,
 }: {
   title: string;
+  wide?: boolean;
   onClose: () => void;
   children: ComponentChildren;
 }) {
@@ -171,13 +173,17 @@ export function Dialog({
   useEffect(() => {
     const before = document.activeElement;
     dialog.current?.showModal();
+    // Of a long one the beginning is read first, rather than the first control, which may be at its end.
+    if (wide) dialog.current?.querySelector("h2")?.focus();
     return () => {
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
   }, []);
   return (
-    <dialog ref={dialog} aria-labelledby={heading} onClose={onClose}>
-      <h2 id={heading}>{title}</h2>
+    <dialog ref={dialog} class={wide ? "wide" : ""} aria-labelledby={heading} onClose={onClose}>
+      <h2 id={heading} tabIndex={-1}>
+        {title}
+      </h2>
       {children}
     </dialog>
   );

@@ -1,0 +1,250 @@
+/** The bar at the foot of the screen: what is edited, what others changed meanwhile, and what was applied. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { hasSecrets, unsent } from "../form/edits.ts";
+import { Differences } from "../ui/differences.tsx";
+import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
+import { Authors } from "./conflict_choice.tsx";
+import type { OtherDraft, Session } from "./session.ts";
+
+export interface EditBarProps {
+  session: Session;
+  /** Why nothing can be sent; undefined if it can. */
+  readOnly: string | undefined;
+  onReview: () => void;
+  onUndo: () => void;
+  onPlace: (pointer: string) => void;
+}
+
+export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBarProps) {
+  const count = session.edits.value.size;
+  const broken = session.text.value?.broken !== undefined;
+  const [discarding, setDiscarding] = useState(false);
+  useLeaving(session);
+  const problems = unsent(session.edits.value);
+  const edited = count > 0 || broken;
+  return (
+    <section class="edit-bar" aria-label="Unsent edits">
+      <Applied session={session} onUndo={onUndo} />
+      <Newer session={session} />
+      <Restored session={session} onDiscard={() => setDiscarding(true)} />
+      {session.others.value.map((other) => (
+        <Other key={other.tab} session={session} other={other} />
+      ))}
+      {session.conflicts.value.length > 0 && (
+        <div class="line warning">
+          <p>
+            <strong>{places(session.conflicts.value.length)} that you edited changed meanwhile.</strong> Nothing is
+            overwritten before you decide.
+          </p>
+          <button type="button" onClick={onReview}>
+            Compare and decide …
+          </button>
+        </div>
+      )}
+      {session.unkept.value && (
+        <div class="line bad" role="alert">
+          <p>
+            <strong>The browser does not keep your edits</strong>, because its storage is full or denied. They are lost
+            when this page is closed.
+          </p>
+        </div>
+      )}
+      {edited && (
+        <div class="line edits">
+          <p>
+            {count > 0 ? <strong>{count === 1 ? "1 unsent edit" : `${count} unsent edits`}</strong> : null}
+            {broken && ` ${count > 0 ? "and " : ""}a text that is no configuration yet`}
+            {readOnly !== undefined && ` that cannot be sent: ${readOnly}`}
+          </p>
+          {problems.length > 0 && <Problems problems={problems} onPlace={onPlace} />}
+          <div class="buttons">
+            <button
+              type="button"
+              class="primary"
+              disabled={readOnly !== undefined}
+              onClick={onReview}
+              aria-keyshortcuts="Control+S"
+              title="Ctrl+S"
+            >
+              Review …
+            </button>
+            <button type="button" onClick={() => setDiscarding(true)}>
+              Discard …
+            </button>
+          </div>
+        </div>
+      )}
+      <Announcement>{announced(session)}</Announcement>
+      {discarding && (
+        <Dialog title="Discard the edits?" onClose={() => setDiscarding(false)}>
+          <p>
+            {edited
+              ? `${places(Math.max(count, 1))} of ${session.service} in ${session.environment}.`
+              : "Nothing is edited."}
+          </p>
+          <div class="buttons">
+            <button
+              type="button"
+              class="danger"
+              onClick={() => {
+                session.discard();
+                setDiscarding(false);
+              }}
+            >
+              Discard
+            </button>
+            <button type="button" onClick={() => setDiscarding(false)}>
+              Keep them
+            </button>
+          </div>
+        </Dialog>
+      )}
+    </section>
+  );
+}
+
+function places(count: number): string {
+  return count === 1 ? "1 place" : `${count} places`;
+}
+
+function announced(session: Session): string {
+  const [applied, news, conflicts] = [session.applied.value, session.news.value, session.conflicts.value];
+  if (conflicts.length > 0) return `${places(conflicts.length)} that you edited changed meanwhile.`;
+  if (news !== undefined) return `Revision ${news.revision} by ${news.entries[0]?.author ?? "somebody else"} is shown.`;
+  return applied === undefined ? "" : `Revision ${applied.revision} is in force.`;
+}
+
+/** What this page applied last. Takes the focus, because the button that was pressed is gone. */
+function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) {
+  const applied = session.applied.value;
+  const line = useRef<HTMLDivElement>(null);
+  useEffect(() => line.current?.focus({ preventScroll: true }), [applied]);
+  if (applied === undefined) return null;
+  const { revision, before, changes, restart, undoing } = applied;
+  return (
+    <div class="line good" tabIndex={-1} ref={line}>
+      <p>
+        <strong>Revision {revision} is in force.</strong>{" "}
+        {undoing
+          ? `What revision ${before} changed is undone: ${places(changes.length)}.`
+          : `${places(changes.length)} changed.`}
+        {restart.length > 0 && ` ${places(restart.length)} take effect after a restart of ${session.service}.`}
+      </p>
+      <div class="buttons">
+        {before > 0 && (
+          <button type="button" onClick={onUndo}>
+            Undo …
+          </button>
+        )}
+        <button
+          type="button"
+          onClick={() => {
+            session.applied.value = undefined;
+          }}
+        >
+          Dismiss
+        </button>
+      </div>
+    </div>
+  );
+}
+
+/** What others changed while the user looked. It is in the form already. */
+function Newer({ session }: { session: Session }) {
+  const news = session.news.value;
+  if (news === undefined) return null;
+  return (
+    <div class="line info">
+      <div>
+        <strong>Revision {news.revision} was made elsewhere and is shown now.</strong>
+        <Authors news={news} />
+        {news.changes.length > 0 && (
+          <details>
+            <summary>{places(news.changes.length)} changed</summary>
+            <Differences changes={news.changes} old="before" new="now" />
+          </details>
+        )}
+      </div>
+      <button
+        type="button"
+        onClick={() => {
+          session.news.value = undefined;
+        }}
+      >
+        Dismiss
+      </button>
+    </div>
+  );
+}
+
+function Restored({ session, onDiscard }: { session: Session; onDiscard: () => void }) {
+  const draft = session.restored.value;
+  if (draft === undefined) return null;
+  const edits = session.edits.value;
+  const untyped = draft.secrets.filter((pointer) => edits.get(pointer)?.kind !== "secret");
+  return (
+    <div class="line info" role="status">
+      <div>
+        <strong>Your draft was restored.</strong> It was kept <Time seconds={draft.time} />, on revision{" "}
+        {draft.revision}.
+        {untyped.length > 0 && (
+          <p>
+            Secrets are never kept. Type them again:{" "}
+            {untyped.map((pointer) => (
+              <code key={pointer}>{pointer} </code>
+            ))}
+          </p>
+        )}
+      </div>
+      <div class="buttons">
+        <button
+          type="button"
+          onClick={() => {
+            session.restored.value = undefined;
+          }}
+        >
+          Dismiss
+        </button>
+        {session.isEdited && (
+          <button type="button" onClick={onDiscard}>
+            Discard …
+          </button>
+        )}
+      </div>
+    </div>
+  );
+}
+
+function Other({ session, other }: { session: Session; other: OtherDraft }) {
+  const count = places(other.draft.edits.size);
+  return (
+    <div class="line info">
+      <p>
+        {other.open ? "Another tab" : "A tab that was closed"} has unsent edits of this service: {count},{" "}
+        <Time seconds={other.draft.time} />.
+      </p>
+      {!other.open && (
+        <div class="buttons">
+          <button type="button" onClick={() => session.exchange(other)}>
+            Use that draft
+          </button>
+          <button type="button" onClick={() => session.dropOther(other.tab)}>
+            Discard that draft
+          </button>
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Have the browser ask before the page is left with something that no draft has. */
+function useLeaving(session: Session): void {
+  useEffect(() => {
+    const ask = (event: BeforeUnloadEvent) => {
+      if ((session.unkept.peek() && session.isEdited) || hasSecrets(session.edits.peek())) event.preventDefault();
+    };
+    window.addEventListener("beforeunload", ask);
+    return () => window.removeEventListener("beforeunload", ask);
+  }, [session]);
+}

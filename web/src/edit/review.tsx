@@ -1,0 +1,546 @@
+/** The review: what a write would change, tried out by the daemon, before anything is sent. */
+
+import { signal } from "@preact/signals";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { RequestError, token, unauthorized } from "../api/client.ts";
+import type { JsonObject } from "../api/json.ts";
+import { type Change, changesBetween, type Edits, hasSecrets, toMergePatch, unsent } from "../form/edits.ts";
+import type { Key } from "../form/sealing.ts";
+import { writeChanges } from "../screens/changes.ts";
+import { invalidate } from "../store/resources.ts";
+import { Differences } from "../ui/differences.tsx";
+import { Announcement, Dialog, ErrorSummary, Field, Notice, Problems } from "../ui/elements.tsx";
+import { TokenDialog } from "../ui/token_dialog.tsx";
+import { visible } from "../ui/value_rows.ts";
+import { Conflicts } from "./conflict_choice.tsx";
+import { Lazy } from "./lazy.tsx";
+import { randomId } from "./random.ts";
+import { configurationOf } from "./service_data.ts";
+import type { Session } from "./session.ts";
+import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
+
+/** What is reviewed: the edits of the session, or something that the daemon does by itself. */
+export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
+
+/** As the daemon's limit. */
+const COMMENT_LENGTH = 1024;
+
+export interface ReviewProps {
+  session: Session;
+  of: Reviewed;
+  isProtected: boolean;
+  /** Whether the whole document is shown at first, as for the raw editor. */
+  whole: boolean;
+  onClose: () => void;
+  /** Goes to the field of a place. */
+  onPlace: (pointer: string) => void;
+}
+
+type Trial =
+  | { state: "trying" | "undecided" | "nothing" }
+  | { state: "unsent" }
+  | { state: "refused"; error: RequestError }
+  | { state: "new key"; message: string; key: Key }
+  | { state: "ready"; write: Write; answer: WriteAnswer };
+
+export function Review({ session, of, isProtected, whole, onClose, onPlace }: ReviewProps) {
+  const [allowBreaking, setAllowBreaking] = useState(false);
+  const [again, setAgain] = useState(0);
+  const trial = useTrial(session, of, allowBreaking, again);
+  const retry = () => setAgain((times) => times + 1);
+  const [sending, setSending] = useState<{ message: string } | undefined>();
+  const [outcome, setOutcome] = useState<Exclude<Outcome, { kind: "done" }> & { write: Write; answer: WriteAnswer }>();
+
+  async function apply(write: Write, answer: WriteAnswer, open: boolean) {
+    setOutcome(undefined);
+    setSending({ message: "Applying …" });
+    session.beginWrite();
+    const result = await carryOut(
+      write,
+      { ...answer, secrets: hasSecrets(session.edits.peek()) },
+      around(setSending),
+      open,
+    );
+    if (result.kind === "done") {
+      await finish(session, write, answer, result);
+      onClose();
+      return;
+    }
+    session.endWrite();
+    setSending(undefined);
+    if (result.kind === "conflict") await catchUp(session, result.error);
+    setOutcome({ ...result, write, answer });
+  }
+
+  const unknown = outcome?.kind === "unknown" || outcome?.kind === "waiting";
+  return (
+    <>
+      <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
+        <form
+          class="edit-review"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (sending !== undefined) return;
+            if (outcome !== undefined && unknown) void apply(outcome.write, outcome.answer, outcome.kind === "unknown");
+            else if (trial.state === "ready")
+              void apply({ ...trial.write, comment: session.comment.peek().trim() }, trial.answer, false);
+          }}
+        >
+          {outcome !== undefined && <Failed outcome={outcome} onPlace={onPlace} />}
+          <Conflicts session={session} />
+          <Tried
+            trial={trial}
+            session={session}
+            of={of}
+            onPlace={onPlace}
+            onRetry={retry}
+            onAllow={() => setAllowBreaking(true)}
+            allowed={allowBreaking}
+          />
+          {trial.state === "ready" && !unknown && (
+            <>
+              <Effects trial={trial} session={session} isProtected={isProtected} />
+              <Whole session={session} answer={trial.answer} open={whole} />
+              <Comment session={session} />
+            </>
+          )}
+          <Announcement>{sending?.message ?? (trial.state === "ready" ? summary(trial.answer) : "")}</Announcement>
+          {sending !== undefined && <p class="loading">{sending.message}</p>}
+          <div class="buttons">
+            {unknown ? (
+              <button type="submit" class="primary" disabled={sending !== undefined}>
+                Ask again
+              </button>
+            ) : (
+              <button type="submit" class="primary" disabled={trial.state !== "ready" || sending !== undefined}>
+                Apply to {session.environment}
+              </button>
+            )}
+            <button type="button" onClick={onClose}>
+              {of.kind === "edits" ? "Back to editing" : "Cancel"}
+            </button>
+          </div>
+        </form>
+      </Dialog>
+      <Asking />
+    </>
+  );
+}
+
+const TITLES: Record<Reviewed["kind"], string> = {
+  edits: "Review",
+  rollback: "Review of the undo",
+  unset: "Review of the reset",
+};
+
+function summary({ changed }: WriteAnswer): string {
+  return changed.length === 1 ? "One place would change." : `${changed.length} places would change.`;
+}
+
+function around(report: (state: { message: string }) => void) {
+  return {
+    send,
+    history: (write: Write) => newestRevisions(write.service, write.environment),
+    pause: (seconds: number) => new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000)),
+    report: ({ code }: RequestError) =>
+      report({
+        message:
+          code === "busy"
+            ? "The daemon is busy. The same request is sent again in a moment …"
+            : "There is no answer yet. The same request is sent again, and carried out once …",
+      }),
+  };
+}
+
+/** Note that a write is in force. */
+async function finish(
+  session: Session,
+  write: Write,
+  trial: WriteAnswer,
+  { revision, answer }: Outcome & { kind: "done" },
+): Promise<void> {
+  const before = session.base.peek();
+  let base = answer && { config: answer.config as JsonObject, revision: answer.revision, epoch: answer.epoch };
+  if (base === undefined) {
+    const read = new AbortController().signal;
+    base = await configurationOf(write.service, write.environment, read, revision).catch(() => undefined);
+  }
+  const { restart_required: restart } = answer ?? trial;
+  const changes = changesOf(before.config, answer ?? trial);
+  session.finishWrite(base ?? { ...before, revision }, changes, restart, write.change.kind !== "patch");
+  invalidate("change", `change:${write.service}`);
+}
+
+/** Have the session take the newer revision of which a conflict tells. */
+async function catchUp(session: Session, error: RequestError): Promise<void> {
+  const { service, environment } = session;
+  const atLeast = typeof error.body.revision === "number" && error.body.revision > 0 ? error.body.revision : undefined;
+  try {
+    session.receive(await configurationOf(service, environment, new AbortController().signal, atLeast));
+    await session.settled();
+  } catch {} // The next event, or the next attempt, tells it.
+}
+
+/** Return every place that a write changes. */
+function changesOf(before: JsonObject, answer: WriteAnswer): Change[] {
+  // Of a first revision the daemon lists all places; here the files had most of them already.
+  if (answer.revision <= 1) {
+    return changesBetween(before, answer.config as JsonObject).filter(({ pointer }) => pointer !== "/version");
+  }
+  return writeChanges(before, answer) as Change[];
+}
+
+/** Try out what is reviewed, anew whenever it or the revision below it changes. */
+function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again: number): Trial {
+  const edits = session.edits.value;
+  const base = session.base.value;
+  const undecided = session.conflicts.value.length > 0;
+  const [trial, setTrial] = useState<Trial>({ state: "trying" });
+  useEffect(() => {
+    let wanted = true;
+    const set = (next: Trial) => wanted && setTrial(next);
+    if (undecided && of.kind === "edits") set({ state: "undecided" });
+    else {
+      set({ state: "trying" });
+      void tryOut(session, of, allowBreaking, edits, () => wanted).then(set);
+    }
+    return () => {
+      wanted = false;
+    };
+  }, [session, of.kind, allowBreaking, again, edits, base, undecided, token.value]);
+  return trial;
+}
+
+async function tryOut(
+  session: Session,
+  of: Reviewed,
+  allowBreaking: boolean,
+  edits: Edits,
+  wanted: () => boolean,
+): Promise<Trial> {
+  if (of.kind === "edits" && (session.text.peek()?.broken !== undefined || unsent(edits).length > 0))
+    return { state: "unsent" };
+  const { config, revision } = session.base.peek();
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const change = await changeOf(session, of, config, edits);
+      if (change === undefined) return { state: "nothing" };
+      const write: Write = {
+        service: session.service,
+        environment: session.environment,
+        revision,
+        change,
+        comment: "",
+        allowBreaking,
+        requestId: randomId(),
+      };
+      const answer = await send(write, { dryRun: true });
+      return answer.unchanged && revision > 0 ? { state: "nothing" } : { state: "ready", write, answer };
+    } catch (error) {
+      if (isNewKey(error)) return { state: "new key", message: error.message, key: error.key };
+      const refused = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
+      if (refused.code === "conflict") await catchUp(session, refused);
+      const later = refused.code === "busy" || refused.code === "unavailable";
+      if (!later || attempt === 4 || !wanted()) return { state: "refused", error: refused };
+      await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(refused.retryAfter ?? attempt, 10)));
+    }
+  }
+}
+
+/** Return what is sent; undefined if it changes nothing. */
+async function changeOf(
+  session: Session,
+  of: Reviewed,
+  config: JsonObject,
+  edits: Edits,
+): Promise<Write["change"] | undefined> {
+  if (of.kind !== "edits") return of;
+  const { service, environment } = session;
+  // The library that seals is loaded when there is a secret.
+  const sealed = hasSecrets(edits)
+    ? await (await import("../form/sealing.ts")).sealEdits(edits, { service, environment })
+    : edits;
+  const patch = toMergePatch(config, sealed);
+  if (Object.keys(patch).length === 0 && session.base.peek().revision > 0) return undefined;
+  return { kind: "patch", patch };
+}
+
+function isNewKey(error: unknown): error is Error & { key: Key } {
+  return error instanceof Error && "key" in error;
+}
+
+interface TriedProps {
+  trial: Trial;
+  session: Session;
+  of: Reviewed;
+  allowed: boolean;
+  onPlace: (pointer: string) => void;
+  onRetry: () => void;
+  onAllow: () => void;
+}
+
+/** What hinders the write, if anything does. */
+function Tried({ trial, session, of, allowed, onPlace, onRetry, onAllow }: TriedProps) {
+  switch (trial.state) {
+    case "trying":
+      return (
+        <p class="loading" role="status">
+          Trying it out …
+        </p>
+      );
+    case "undecided":
+      return <p>Decide each of them; then the daemon tries out the rest.</p>;
+    case "nothing":
+      return (
+        <Notice title="Nothing differs from what is in force.">
+          {of.kind === "edits" && session.edits.value.size > 0 && (
+            <button type="button" onClick={() => session.discard()}>
+              Discard the edits
+            </button>
+          )}
+        </Notice>
+      );
+    case "unsent":
+      return <Unsent session={session} onPlace={onPlace} />;
+    case "new key":
+      return (
+        <Notice tone="bad" title="The daemon has another key.">
+          <p>{trial.message}</p>
+          <button
+            type="button"
+            class="danger"
+            onClick={() =>
+              void import("../form/sealing.ts").then((sealing) => sealing.acceptKey(trial.key)).then(onRetry)
+            }
+          >
+            Accept the new key
+          </button>
+        </Notice>
+      );
+    case "refused":
+      return trial.error.code === "incompatible" && !allowed ? (
+        <Breaking error={trial.error} onAllow={onAllow} />
+      ) : (
+        <Refused error={trial.error} onPlace={onPlace} onRetry={onRetry} />
+      );
+    case "ready":
+      return trial.write.allowBreaking ? (
+        <Notice tone="warning" title="Members disappear or change their type.">
+          <p>A program that relies on them may fail.</p>
+        </Notice>
+      ) : null;
+  }
+}
+
+function Unsent({ session, onPlace }: { session: Session; onPlace: (pointer: string) => void }) {
+  const broken = session.text.value?.broken;
+  const problems = unsent(session.edits.value);
+  return (
+    <Notice tone="bad" title="This cannot be sent yet.">
+      {broken !== undefined && <p>The text of the raw editor is no configuration: {broken}</p>}
+      {problems.length > 0 && <Problems problems={problems} onPlace={onPlace} />}
+    </Notice>
+  );
+}
+
+function Breaking({ error, onAllow }: { error: RequestError; onAllow: () => void }) {
+  return (
+    <Notice tone="warning" title={error.message}>
+      <Problems problems={error.problems} />
+      <label class="check">
+        <input type="checkbox" onChange={(event) => event.currentTarget.checked && onAllow()} />
+        Do it nevertheless: programs that rely on these members may fail
+      </label>
+    </Notice>
+  );
+}
+
+function Refused({
+  error,
+  onPlace,
+  onRetry,
+}: {
+  error: RequestError;
+  onPlace: (pointer: string) => void;
+  onRetry: () => void;
+}) {
+  const advice = ADVICE[error.code];
+  return (
+    <>
+      <ErrorSummary error={error} onPlace={onPlace} />
+      {advice && <p>{advice}</p>}
+      {error.code === "unauthorized" && <AskToken />}
+      {TRY_AGAIN.has(error.code) && (
+        <button type="button" onClick={onRetry}>
+          Try again
+        </button>
+      )}
+    </>
+  );
+}
+
+const TRY_AGAIN: ReadonlySet<string> = new Set([
+  "busy",
+  "unavailable",
+  "internal",
+  "unreachable",
+  "conflict",
+  "forbidden",
+  "not_found",
+]);
+const ADVICE: Record<string, string> = {
+  invalid_request:
+    "The daemon does not understand the request. A page that is older than the daemon may be the reason: load it again; the draft is kept.",
+  unauthorized: "Your edits are kept.",
+  forbidden: "Your edits are kept. Another token may be allowed to do this.",
+  not_found: "Your edits are kept. The service or the environment may have been removed meanwhile.",
+  conflict: "The newer revision is read; your edits are kept.",
+  too_large: "Shorten a value, or put less into this service.",
+  validation_failed: "Choose a place to correct it.",
+  busy: "Your edits are kept. The daemon has too much to do at present.",
+  unavailable: "Your edits are kept. The daemon cannot use its store or its files at present.",
+  internal: "Your edits are kept. The daemon's log has the details.",
+  unreachable: "Nothing was sent that changes anything. Your edits are kept.",
+};
+
+/** Whether the dialog that asks for a token is open: it has a form, so it cannot stand inside that of the review. */
+const asking = signal(false);
+
+function AskToken() {
+  return (
+    <button
+      type="button"
+      onClick={() => {
+        asking.value = true;
+      }}
+    >
+      Enter a token
+    </button>
+  );
+}
+
+function Asking() {
+  if (!asking.value || unauthorized.value === undefined) return null;
+  return (
+    <TokenDialog
+      onClose={() => {
+        asking.value = false;
+      }}
+    />
+  );
+}
+
+/** Why the write itself was not carried out, or may have been. */
+function Failed({
+  outcome,
+  onPlace,
+}: {
+  outcome: Exclude<Outcome, { kind: "done" }>;
+  onPlace: (pointer: string) => void;
+}) {
+  const { kind, error } = outcome;
+  if (kind === "conflict") {
+    return (
+      <Notice tone="warning" title="Somebody else changed it first. Nothing of yours was applied.">
+        <p>This is what your edits would change of the newer revision.</p>
+      </Notice>
+    );
+  }
+  if (kind === "unknown") {
+    return (
+      <Notice tone="warning" title="It is not known whether the change was applied.">
+        <p>{error.message}</p>
+        <p>“Ask again” sends the same request, which is carried out once.</p>
+      </Notice>
+    );
+  }
+  return (
+    <>
+      <ErrorSummary error={error} onPlace={onPlace} />
+      <p>{ADVICE[error.code]}</p>
+      {error.code === "unauthorized" && <AskToken />}
+    </>
+  );
+}
+
+/** What the write changes, and what it means. */
+function Effects({
+  trial,
+  session,
+  isProtected,
+}: {
+  trial: Trial & { state: "ready" };
+  session: Session;
+  isProtected: boolean;
+}) {
+  const { answer } = trial;
+  const changes = useMemo(() => changesOf(session.base.peek().config, answer), [answer]);
+  const restart = answer.restart_required;
+  return (
+    <>
+      {isProtected && (
+        <Notice tone="warning" title={`${session.environment} is protected.`}>
+          <p>
+            {trial.write.revision === 0
+              ? "The change is applied only if there is no configuration still."
+              : `The change is applied only while revision ${trial.write.revision}, which you see here, is the newest one.`}
+          </p>
+        </Notice>
+      )}
+      {answer.warnings.length > 0 && (
+        <Notice tone="warning" title="Warnings">
+          <ul>
+            {answer.warnings.map((warning) => (
+              <li key={warning}>{visible(warning)}</li>
+            ))}
+          </ul>
+        </Notice>
+      )}
+      <p>
+        {answer.message}. {summary(answer)}
+        {restart.length > 0 &&
+          ` ${restart.length === 1 ? "One takes" : `${restart.length} take`} effect after a restart of ${session.service}.`}
+      </p>
+      <Differences changes={changes} restart={restart} old="in force" new="new" />
+    </>
+  );
+}
+
+function Whole({ session, answer, open }: { session: Session; answer: WriteAnswer; open: boolean }) {
+  const [shown, setShown] = useState(open);
+  return (
+    <details open={open} onToggle={(event) => setShown(event.currentTarget.open)}>
+      <summary>The whole configuration, side by side</summary>
+      {shown && (
+        <Lazy
+          load={() => import("./merge_view.tsx").then((module) => module.WholeDocuments)}
+          props={{
+            before: session.base.value.config,
+            after: answer.config as JsonObject,
+            format: session.text.peek()?.format ?? "json",
+          }}
+        />
+      )}
+    </details>
+  );
+}
+
+function Comment({ session }: { session: Session }) {
+  return (
+    <Field label="Comment" hint="For the history: why. Optional.">
+      {({ id, hint }) => (
+        <input
+          id={id}
+          aria-describedby={hint}
+          type="text"
+          maxLength={COMMENT_LENGTH}
+          autoComplete="off"
+          value={session.comment.value}
+          onInput={(event) => {
+            session.comment.value = event.currentTarget.value;
+          }}
+        />
+      )}
+    </Field>
+  );
+}

@@ -1,0 +1,434 @@
+/**
+ * The edits of one service in one environment, from the first key to the answer of the daemon.
+ *
+ * A session outlives its screen, and its draft outlives the page. It follows what others change meanwhile: the edits
+ * are always relative to the newest configuration, and a place that others changed, too, waits for a decision.
+ */
+
+import { batch, effect, signal } from "@preact/signals";
+import { type Answers, configPath, RequestError, request, token } from "../api/client.ts";
+import { isEqual, type Json, type JsonObject } from "../api/json.ts";
+import { type Change, type Edit, type Edits, hasSecrets, NO_EDITS } from "../form/edits.ts";
+import { find, isWithin } from "../form/pointer.ts";
+import { dropDraft, tabsWithDraft } from "../store/drafts.ts";
+import { type Conflict, mergeChanges } from "./conflicts.ts";
+import { type Draft, keepDraft, mayHaveSecret, readDraft, type TextFormat } from "./drafts.ts";
+import { isOpen, thisTab, thisTabNow } from "./tabs.ts";
+import { newestRevisions } from "./write.ts";
+
+export type HistoryItem = Answers["HistoryItem"];
+
+/** A configuration as the daemon has it; revision 0 is what the files say while that is not valid. */
+export interface Base {
+  config: JsonObject;
+  revision: number;
+  epoch: number;
+}
+
+/** What others changed since the user began to look. */
+export interface News {
+  revision: number;
+  /** The revisions between, newest first; none if the history cannot be read. */
+  entries: HistoryItem[];
+  changes: Change[];
+}
+
+/** The text of the raw editor while it differs from the configuration. */
+export interface RawText {
+  format: TextFormat;
+  text: string;
+  /** The configuration of which the text was made. */
+  base: Base;
+  /** Why it is no configuration yet; undefined if it is one, which the edits have then. */
+  broken?: string;
+}
+
+export interface OtherDraft {
+  tab: string;
+  draft: Draft;
+  open: boolean;
+}
+
+const KEEP_AFTER_MS = 300;
+
+export class Session {
+  readonly service: string;
+  readonly environment: string;
+  readonly base;
+  readonly edits = signal<Edits>(NO_EDITS);
+  readonly conflicts = signal<Conflict[]>([]);
+  readonly text = signal<RawText | undefined>(undefined);
+  readonly comment = signal("");
+  readonly news = signal<News | undefined>(undefined);
+  /** The draft that was found when the session began. */
+  readonly restored = signal<Draft | undefined>(undefined);
+  /** Drafts of other tabs. */
+  readonly others = signal<OtherDraft[]>([]);
+  /** Whether the browser does not keep drafts: its storage is full or denied. */
+  readonly unkept = signal(false);
+  /** The last write of this page, until it was undone or others changed something. */
+  readonly applied = signal<
+    { revision: number; before: number; changes: Change[]; restart: string[]; undoing: boolean } | undefined
+  >(undefined);
+
+  #writing = false;
+  #waiting: Base | undefined;
+  #queue: Promise<void> = Promise.resolve();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #kept = false;
+
+  constructor(service: string, environment: string, base: Base) {
+    this.service = service;
+    this.environment = environment;
+    this.base = signal(base);
+    effect(() => {
+      // All that a draft has.
+      this.edits.value;
+      this.conflicts.value;
+      this.text.value;
+      this.comment.value;
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.keep(), KEEP_AFTER_MS);
+    });
+    effect(() => {
+      // A conflict about a place that is not edited any more is none.
+      const edits = this.edits.value;
+      const left = this.conflicts.peek().filter(({ pointer }) => edits.has(pointer));
+      if (left.length !== this.conflicts.peek().length) this.conflicts.value = left;
+    });
+    this.#queue = this.#restore().catch(() => {});
+  }
+
+  /** Whether there is anything that was typed and not sent. */
+  get isEdited(): boolean {
+    return this.edits.value.size > 0 || this.text.value?.broken !== undefined;
+  }
+
+  /** Take the configuration that the daemon has now. */
+  receive(next: Base): void {
+    if (this.#writing) this.#waiting = next;
+    else if (isNewer(next, this.base.peek())) this.#queue = this.#queue.then(() => this.#advance(next)).catch(() => {});
+  }
+
+  /** Resolve when everything that was received is taken. */
+  settled(): Promise<void> {
+    return this.#queue;
+  }
+
+  async #advance(next: Base): Promise<void> {
+    const before = this.base.peek();
+    if (this.#writing) this.#waiting = next;
+    if (this.#writing || !isNewer(next, before)) return;
+    // Without edits there is nothing to decide, and nothing to wait for.
+    if (!this.isEdited) this.#take(before, next, []);
+    const entries = await this.#entriesSince(before, next);
+    if (this.#writing) {
+      this.#waiting = next;
+      return;
+    }
+    if (isNewer(next, this.base.peek())) this.#take(before, next, entries);
+    else if (this.news.peek()?.revision === next.revision)
+      this.news.value = mergedNews(this.news.peek(), { entries, revision: next.revision, changes: [] });
+  }
+
+  #take(before: Base, next: Base, entries: HistoryItem[]): void {
+    const changed = entries.flatMap((entry) => entry.changed);
+    const merged = mergeChanges(before.config, next.config, this.edits.peek(), changed, this.conflicts.peek());
+    batch(() => {
+      const text = this.text.peek();
+      // A text that only shows the configuration goes with it.
+      if (text !== undefined && text.broken === undefined && this.edits.peek().size === 0) this.text.value = undefined;
+      this.base.value = next;
+      if (merged.edits.size !== this.edits.peek().size) this.edits.value = merged.edits;
+      this.conflicts.value = merged.conflicts;
+      if (merged.taken.length > 0 || entries.length > 0)
+        this.news.value = mergedNews(this.news.peek(), { revision: next.revision, entries, changes: merged.taken });
+    });
+  }
+
+  async #entriesSince(before: Base, next: Base): Promise<HistoryItem[]> {
+    if (before.epoch !== next.epoch || before.revision === next.revision || before.revision === 0) return [];
+    try {
+      const limit = Math.min(next.revision - before.revision + 5, 100);
+      const items = await newestRevisions(this.service, this.environment, { limit, atLeast: next.revision });
+      return items.filter(({ revision }) => revision > before.revision && revision <= next.revision);
+    } catch {
+      return [];
+    }
+  }
+
+  /** Decide a conflict. */
+  decide(pointer: string, whose: "mine" | "theirs"): void {
+    batch(() => {
+      this.conflicts.value = this.conflicts.peek().filter((conflict) => conflict.pointer !== pointer);
+      if (whose === "theirs") {
+        this.edits.value = new Map([...this.edits.peek()].filter(([edited]) => !isWithin(edited, pointer)));
+      }
+      this.refreshText();
+    });
+  }
+
+  /** Have the raw editor show the edits on the newest configuration, unless its text is no configuration. */
+  refreshText(): void {
+    if (this.text.peek()?.broken === undefined) this.text.value = undefined;
+  }
+
+  /** Take the edits of a text that is based on `base`. */
+  editText(text: RawText, edits: Edits, wanted: JsonObject): void {
+    const before = this.edits.peek();
+    const all = new Map(edits);
+    for (const [pointer, edit] of before) {
+      // The text shows neither a typed secret nor what is no value yet.
+      const shown = find(wanted, pointer);
+      if (edit.kind === "secret" && shown === "***") all.set(pointer, edit);
+      if (edit.kind === "text" && isEqual(shown, find(text.base.config, pointer))) all.set(pointer, edit);
+    }
+    const conflicts = this.conflicts.peek();
+    const fresh = new Map([...all].filter(([pointer]) => !before.has(pointer)));
+    const current = this.base.peek();
+    const merged = current === text.base ? [] : mergeChanges(text.base.config, current.config, fresh).conflicts;
+    batch(() => {
+      this.text.value = text;
+      this.edits.value = all;
+      this.conflicts.value = [...conflicts.filter(({ pointer }) => all.has(pointer)), ...merged];
+    });
+  }
+
+  /** Note that a write is under way, so that its own revision is not taken for that of somebody else. */
+  beginWrite(): void {
+    this.#writing = true;
+  }
+
+  /** Note that a write ended without a change. */
+  endWrite(): void {
+    this.#writing = false;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting !== undefined) this.receive(waiting);
+  }
+
+  /** Note that the edits are in force. */
+  finishWrite(next: Base, changes: Change[], restart: string[], undoing: boolean): void {
+    const before = this.base.peek().revision;
+    batch(() => {
+      if (!undoing) {
+        this.edits.value = NO_EDITS;
+        this.conflicts.value = [];
+        this.text.value = undefined;
+      }
+      this.comment.value = "";
+      this.restored.value = undefined;
+      this.news.value = undefined;
+      this.base.value = next;
+      this.applied.value = { revision: next.revision, before, changes, restart, undoing };
+    });
+    this.keep();
+    this.endWrite();
+  }
+
+  discard(): void {
+    batch(() => {
+      this.edits.value = NO_EDITS;
+      this.conflicts.value = [];
+      this.text.value = undefined;
+      this.comment.value = "";
+      this.restored.value = undefined;
+    });
+    this.keep();
+  }
+
+  /** Keep the draft in the browser now, or drop it if nothing is edited. */
+  keep(): void {
+    clearTimeout(this.#timer);
+    const place = this.#place(thisTabNow());
+    if (!this.isEditedNow()) {
+      if (this.#kept) dropDraft(place);
+      this.#kept = false;
+      this.unkept.value = false;
+      return;
+    }
+    this.#kept = keepDraft(place, this.#draft());
+    this.unkept.value = !this.#kept;
+  }
+
+  /** Forget the secrets that were typed, as when the user takes the token away. */
+  forgetSecrets(): void {
+    const edits = this.edits.peek();
+    if (hasSecrets(edits)) this.edits.value = new Map([...edits].filter(([, { kind }]) => kind !== "secret"));
+  }
+
+  /** Work on the draft of another tab that is not open any more; this tab's own takes its place. */
+  exchange({ tab, draft }: OtherDraft): void {
+    const own = this.isEditedNow() ? this.#draft() : undefined;
+    this.discard();
+    if (own === undefined) dropDraft(this.#place(tab));
+    else keepDraft(this.#place(tab), own);
+    this.others.value = this.others
+      .peek()
+      .flatMap((other) => (other.tab !== tab ? [other] : own === undefined ? [] : [{ ...other, draft: own }]));
+    this.#queue = this.#queue.then(() => this.#use(draft)).catch(() => {});
+  }
+
+  dropOther(tab: string): void {
+    dropDraft(this.#place(tab));
+    this.others.value = this.others.peek().filter((other) => other.tab !== tab);
+  }
+
+  private isEditedNow(): boolean {
+    return this.edits.peek().size > 0 || this.text.peek()?.broken !== undefined;
+  }
+
+  #place(tab: string) {
+    return { service: this.service, environment: this.environment, tab };
+  }
+
+  #draft(): Draft {
+    const { revision, epoch } = this.base.peek();
+    const edits = this.edits.peek();
+    const text = this.text.peek();
+    const open = text?.broken !== undefined && !mayHaveSecret(text.text, text.base.config);
+    return {
+      revision,
+      epoch,
+      time: Date.now() / 1000,
+      edits,
+      secrets: [...edits].flatMap(([pointer, { kind }]) => (kind === "secret" ? [pointer] : [])),
+      conflicts: this.conflicts.peek(),
+      comment: this.comment.peek(),
+      ...(open ? { text: { format: text.format, text: text.text } } : {}),
+    };
+  }
+
+  /** Find the draft that this tab left, or that a tab left which is not open any more. */
+  async #restore(): Promise<void> {
+    const before = thisTabNow();
+    const own = await thisTab();
+    // What was typed before the id was known is kept under the other one.
+    if (before !== own) dropDraft(this.#place(before));
+    let draft = readDraft(this.#place(own));
+    const others: OtherDraft[] = [];
+    for (const tab of tabsWithDraft(this.service, this.environment)) {
+      if (tab === own || tab === before) continue;
+      const found = readDraft(this.#place(tab));
+      if (found !== undefined) others.push({ tab, draft: found, open: await isOpen(tab) });
+    }
+    others.sort((one, other) => other.draft.time - one.draft.time);
+    const left = others.findIndex(({ open }) => !open);
+    if (draft === undefined && left >= 0 && !this.isEditedNow()) {
+      const [adopted] = others.splice(left, 1);
+      if (adopted !== undefined) {
+        draft = adopted.draft;
+        keepDraft(this.#place(own), draft);
+        dropDraft(this.#place(adopted.tab));
+      }
+    }
+    this.others.value = others;
+    if (draft !== undefined) await this.#use(draft);
+  }
+
+  /** Carry a draft over to the configuration as it is now. */
+  async #use(draft: Draft): Promise<void> {
+    this.#kept = true;
+    const base = this.base.peek();
+    const same = draft.revision === base.revision && draft.epoch === base.epoch;
+    const old = same ? base.config : await this.#configurationOf(draft);
+    const entries = same ? [] : await this.#entriesSince({ ...draft, config: {} }, base);
+    const changed = entries.flatMap((entry) => entry.changed);
+    const merged = mergeChanges(old, base.config, draft.edits, changed, draft.conflicts);
+    batch(() => {
+      // What was typed meanwhile counts.
+      this.edits.value = new Map([...merged.edits, ...this.edits.peek()]);
+      this.conflicts.value = merged.conflicts;
+      this.comment.value ||= draft.comment;
+      if (draft.text !== undefined && this.text.peek() === undefined)
+        this.text.value = { ...draft.text, base, broken: "It was no configuration yet when it was kept." };
+      if (merged.taken.length > 0 || entries.length > 0)
+        this.news.value = { revision: base.revision, entries, changes: merged.taken };
+      if (merged.edits.size > 0 || draft.secrets.length > 0 || draft.text !== undefined) this.restored.value = draft;
+    });
+  }
+
+  /** Return the configuration on which a draft is based; undefined if it is not kept any more. */
+  async #configurationOf({ revision, epoch }: Draft): Promise<JsonObject | undefined> {
+    if (revision === 0 || epoch !== this.base.peek().epoch) return undefined;
+    try {
+      const answer = await request<Answers["ConfigAnswer"]>("GET", configPath(this.service), {
+        query: { environment: this.environment, revision },
+      });
+      return answer.config as JsonObject;
+    } catch (error) {
+      if (error instanceof RequestError) return undefined;
+      throw error;
+    }
+  }
+}
+
+function isNewer(next: Base, before: Base): boolean {
+  if (next.epoch !== before.epoch) return next.epoch > before.epoch;
+  if (next.revision !== before.revision) return next.revision > before.revision;
+  // Readers may see a revision differently now, as when a schema makes a value a secret.
+  return !isEqual(next.config, before.config);
+}
+
+function mergedNews(before: News | undefined, next: News): News {
+  if (before === undefined) return next;
+  const entries = new Map([...next.entries, ...before.entries].map((entry) => [entry.revision, entry]));
+  const changes = new Map<string, Change>();
+  for (const change of [...before.changes, ...next.changes]) {
+    const first = changes.get(change.pointer);
+    const old: Json | undefined = first === undefined ? change.old : first.old;
+    changes.set(change.pointer, { ...change, ...(old === undefined ? {} : { old }) });
+  }
+  return {
+    revision: next.revision,
+    entries: [...entries.values()].sort((one, other) => other.revision - one.revision),
+    changes: [...changes.values()],
+  };
+}
+
+const sessions = new Map<string, Session>();
+
+/** Return the session of a service in an environment; it begins with the first call. */
+export function sessionOf(service: string, environment: string, base: Base): Session {
+  const key = `${environment}/${service}`;
+  const found = sessions.get(key);
+  if (found !== undefined) return found;
+  const made = new Session(service, environment, base);
+  sessions.set(key, made);
+  return made;
+}
+
+export function openSession(service: string, environment: string): Session | undefined {
+  return sessions.get(`${environment}/${service}`);
+}
+
+/**
+ * Put an edit into the draft of a service, as when a value of another environment is taken.
+ *
+ * @throws RequestError if the configuration cannot be read.
+ */
+export async function addEdit(service: string, environment: string, pointer: string, edit: Edit): Promise<void> {
+  let session = openSession(service, environment);
+  if (session === undefined) {
+    const answer = await request<Answers["ConfigAnswer"]>("GET", configPath(service), { query: { environment } });
+    session = sessionOf(service, environment, baseOf(answer));
+  }
+  await session.settled();
+  const rest = [...session.edits.peek()].filter(([edited]) => !isWithin(edited, pointer));
+  session.edits.value = new Map([...rest, [pointer, edit]]);
+  session.refreshText();
+  session.keep();
+}
+
+export function baseOf({ config, revision, epoch }: Answers["ConfigAnswer"]): Base {
+  return { config: config as JsonObject, revision, epoch };
+}
+
+globalThis.addEventListener?.("pagehide", () => {
+  for (const session of sessions.values()) session.keep();
+});
+let hadToken = token.peek() !== "";
+token.subscribe((value) => {
+  if (hadToken && value === "") for (const session of sessions.values()) session.forgetSecrets();
+  hadToken = value !== "";
+});

@@ -1,0 +1,147 @@
+/**
+ * Writes whose answer may get lost: the same request is sent again until it is known what became of it, and it is
+ * carried out once.
+ */
+
+import { type Answers, configPath, type Query, RequestError, request } from "../api/client.ts";
+import type { JsonObject } from "../api/json.ts";
+
+export type WriteAnswer = Answers["WriteAnswer"];
+type HistoryItem = Answers["HistoryItem"];
+
+/** A write of one service, as it was tried out. */
+export interface Write {
+  service: string;
+  environment: string;
+  /** The revision that it is based on; 0 if the service has no configuration. */
+  revision: number;
+  /** What is done. */
+  change:
+    | { kind: "patch"; patch: JsonObject }
+    | { kind: "rollback"; revision: number }
+    | { kind: "unset"; pointer: string };
+  comment: string;
+  allowBreaking: boolean;
+  /** Names the write: a repeat has the same one. */
+  requestId: string;
+}
+
+export type Outcome =
+  | { kind: "done"; revision: number; answer?: WriteAnswer }
+  | { kind: "conflict" | "refused" | "unknown" | "waiting"; error: RequestError };
+
+/** What a write does outside, so that its logic can be tried without a daemon. */
+export interface Surroundings {
+  send(write: Write): Promise<WriteAnswer>;
+  history(write: Write): Promise<HistoryItem[]>;
+  pause(seconds: number): Promise<void>;
+  /** Is told why it is not finished yet. */
+  report(error: RequestError): void;
+}
+
+const ATTEMPTS = 6;
+const LONGEST_PAUSE_SECONDS = 10;
+
+/** Whether a refusal leaves open if the write was carried out. */
+function leavesOpen(error: RequestError): boolean {
+  return error.code === "unreachable" || error.code === "internal";
+}
+
+/**
+ * Carry out a write.
+ *
+ * @param expected The places that change according to the dry run, and the checksum afterwards.
+ * @param open Whether an earlier attempt with the same id may have been carried out.
+ */
+export async function carryOut(
+  write: Write,
+  expected: { changed: readonly string[]; checksum: string; secrets: boolean },
+  around: Surroundings,
+  open = false,
+): Promise<Outcome> {
+  let mayBeDone = open;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const answer = await around.send(write);
+      return { kind: "done", revision: answer.revision, answer };
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      if (error.code === "conflict") {
+        const own = mayBeDone ? await findOwn(write, expected, around) : undefined;
+        return own === undefined ? { kind: "conflict", error } : { kind: "done", revision: own.revision };
+      }
+      const again = error.code === "busy" || error.code === "unavailable" || leavesOpen(error);
+      mayBeDone ||= leavesOpen(error);
+      if (!again) return { kind: "refused", error };
+      if (attempt === ATTEMPTS) return { kind: mayBeDone ? "unknown" : "waiting", error };
+      around.report(error);
+      await around.pause(Math.min(error.retryAfter ?? 2 ** (attempt - 1), LONGEST_PAUSE_SECONDS));
+    }
+  }
+}
+
+/** Return the revision that the write made, if its answer got lost. */
+async function findOwn(
+  write: Write,
+  expected: { changed: readonly string[]; checksum: string; secrets: boolean },
+  around: Surroundings,
+): Promise<HistoryItem | undefined> {
+  const items = await around.history(write).catch(() => []);
+  const next = items.find(({ revision }) => revision === write.revision + 1);
+  if (next === undefined || (next.comment ?? "") !== write.comment) return undefined;
+  if (next.checksum === expected.checksum) return next;
+  // A sealed secret makes another checksum each time.
+  const same = expected.secrets && sameNames(next.changed, expected.changed);
+  return same ? next : undefined;
+}
+
+function sameNames(one: readonly string[], other: readonly string[]): boolean {
+  const wanted = new Set(other);
+  return one.length === wanted.size && one.every((name) => wanted.has(name));
+}
+
+/** Send a write, or with `dryRun` ask what it would do. */
+export function send(write: Write, { dryRun = false } = {}): Promise<WriteAnswer> {
+  const { change } = write;
+  const fields = {
+    request_id: write.requestId,
+    environment: write.environment,
+    ...(write.comment ? { comment: write.comment } : {}),
+    ...(dryRun ? { dry_run: true } : {}),
+    ...(write.allowBreaking ? { allow_breaking: true } : {}),
+    // If-Match cannot say that there is no revision yet.
+    ...(write.revision === 0 ? { expected_revision: 0 } : {}),
+  };
+  const condition = write.revision > 0 ? { ifMatch: write.revision } : {};
+  switch (change.kind) {
+    case "patch":
+      return request("PATCH", configPath(write.service), {
+        query: fields satisfies Query,
+        body: change.patch,
+        type: "application/merge-patch+json",
+        ...condition,
+      });
+    case "rollback":
+      return request("POST", configPath(write.service, "rollback"), {
+        body: { ...fields, revision: change.revision },
+        ...condition,
+      });
+    case "unset":
+      return request("POST", configPath(write.service, "unset"), {
+        body: { ...fields, pointer: change.pointer },
+        ...condition,
+      });
+  }
+}
+
+/** Return the newest revisions of a service, newest first. */
+export async function newestRevisions(
+  service: string,
+  environment: string,
+  { limit = 20, atLeast }: { limit?: number; atLeast?: number } = {},
+): Promise<HistoryItem[]> {
+  const answer = await request<Answers["HistoryAnswer"]>("GET", configPath(service, "history"), {
+    query: { environment, limit, ...(atLeast === undefined ? {} : { at_least: atLeast }) },
+  });
+  return answer.revisions;
+}

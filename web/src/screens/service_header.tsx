@@ -1,0 +1,123 @@
+/** The head of the screen of one service: in which state it is, and in which environment. */
+
+import { environments } from "../api/queries.ts";
+import type { Configuration, Status } from "../edit/service_data.ts";
+import { changeQuery, href, type Route } from "../router.ts";
+import { useResource } from "../store/resources.ts";
+import { Field, Notice, Tag, Time } from "../ui/elements.tsx";
+import { visible } from "../ui/value_rows.ts";
+
+interface ServiceHeaderProps {
+  name: string;
+  data: Configuration;
+  status: Status | undefined;
+  route: Route;
+}
+
+export function ServiceHeader({ name, data, status, route }: ServiceHeaderProps) {
+  return (
+    <>
+      <div class="service-head">
+        <Environment data={data} route={route} />
+        <dl class="facts">
+          <Fact title="Revision">{data.revision === 0 ? "none" : data.revision}</Fact>
+          {data.version && <Fact title="Version">{data.version}</Fact>}
+          {data.last_updated !== undefined && (
+            <Fact title="Last change">
+              <Time seconds={data.last_updated} />
+              {status?.author && ` by ${visible(status.author)}`}
+              {status?.comment && <q>{visible(status.comment)}</q>}
+            </Fact>
+          )}
+        </dl>
+        <div class="service-states">
+          {status?.active === true && <Tag tone="info">active environment</Tag>}
+          {status?.active === false && <Tag>not the active environment</Tag>}
+          {status?.protected && <Tag tone="warning">protected</Tag>}
+          {status?.online !== undefined && (
+            <Tag tone={status.online ? "good" : "neutral"}>{status.online ? "online" : "offline"}</Tag>
+          )}
+          {(status?.drift ?? 0) > 0 && (
+            <a href={href(["drift"], { service: name })}>
+              <Tag tone="bad">{status?.drift === 1 ? "drift" : `drift: ${status?.drift}`}</Tag>
+            </a>
+          )}
+          {(status?.behind ?? 0) > 0 && (
+            <Tag tone="warning">
+              {status?.behind} of {status?.instances} copies behind
+            </Tag>
+          )}
+          {(status?.rejected ?? 0) > 0 && <Tag tone="bad">rejected by {status?.rejected} of its copies</Tag>}
+        </div>
+      </div>
+      <Refusals name={name} refused={data.refused_edits} />
+    </>
+  );
+}
+
+function Fact({ title, children }: { title: string; children: preact.ComponentChildren }) {
+  return (
+    <div>
+      <dt>{title}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function Environment({ data, route }: { data: Configuration; route: Route }) {
+  const known = useResource("environments", environments, ["environment", "files"]);
+  const names = known.data?.environments.map(({ name }) => name) ?? [];
+  if (!names.includes(data.environment)) {
+    return (
+      <dl class="facts">
+        <Fact title="Environment">{data.environment}</Fact>
+      </dl>
+    );
+  }
+  return (
+    <Field label="Environment">
+      {({ id }) => (
+        <select
+          id={id}
+          value={data.environment}
+          onChange={(event) =>
+            changeQuery({ ...route.query, env: event.currentTarget.value, review: undefined }, { replace: false })
+          }
+        >
+          {names.map((name) => (
+            <option key={name} value={name}>
+              {name === known.data?.active ? `${name} (active)` : name}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+/** Edits of files that are not in force: first those that name the service. */
+function Refusals({ name, refused }: { name: string; refused: Configuration["refused_edits"] }) {
+  if (refused.length === 0) return null;
+  const named = refused.filter(({ file, message }) => `${file} ${message ?? ""}`.includes(name));
+  const others = refused.length - named.length;
+  return (
+    <Notice tone="warning" title="Edits of files are refused; what was in force before goes on.">
+      <ul>
+        {named.map(({ file, line, message }) => (
+          <li key={`${file} ${line} ${message}`}>
+            <code>
+              {file}
+              {line !== null && `:${line}`}
+            </code>{" "}
+            {message}
+          </li>
+        ))}
+        {others > 0 && (
+          <li>
+            {others === 1 ? "One" : others} of them {others === 1 ? "is" : "are"} about other parts of the home.
+          </li>
+        )}
+      </ul>
+    </Notice>
+  );
+}

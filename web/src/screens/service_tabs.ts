@@ -1,0 +1,20 @@
+/** The tabs of the screen of one service that other files have. */
+
+import type { ComponentType } from "preact";
+
+export interface TabProps {
+  service: string;
+  /** The name of the environment, also where it is the active one. */
+  env: string;
+}
+
+export interface Tab {
+  title: string;
+  load: () => Promise<ComponentType<TabProps>>;
+}
+
+/** By the value of `tab` in the address. */
+export const TABS: Readonly<Record<string, Tab>> = {
+  history: { title: "History", load: () => import("./history.tsx").then((file) => file.HistoryTab) },
+  instances: { title: "Instances", load: () => import("./instances.tsx").then((file) => file.InstancesTab) },
+};
