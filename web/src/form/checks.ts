@@ -3,7 +3,7 @@
 import type { Problem } from "../api/client.ts";
 import { format, isEqual, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
 import { applyEdits, type Edits, REDACTED } from "./edits.ts";
-import { compareNumbers, isInteger, isMultiple } from "./numbers.ts";
+import { compareNumbers, isMultiple, toDouble } from "./numbers.ts";
 import { child, find, isWithin, lastToken, parent } from "./pointer.ts";
 import {
   isSecretAt,
@@ -122,10 +122,11 @@ function numbers(value: Json, limits: Limits): string[] {
   for (const limit of limits.exclusiveMinimum) demand(compareNumbers(value, limit) > 0, `more than ${limit}`);
   for (const limit of limits.exclusiveMaximum) demand(compareNumbers(value, limit) < 0, `less than ${limit}`);
   for (const limit of limits.multipleOf) demand(isMultiple(value, limit), `a multiple of ${limit}`);
-  if (isInteger(value)) {
+  // A number that is written with a point or an exponent is a double to the daemon.
+  if (/^-?\d+$/.test(String(value))) {
     const fits = compareNumbers(value, SMALLEST_INTEGER) >= 0 && compareNumbers(value, LARGEST_INTEGER) <= 0;
     demand(fits, "an integer of 64 bits");
-  } else demand(Number.isFinite(Number(value)), "a number that a double can hold");
+  } else demand(Number.isFinite(toDouble(value)), "a number that a double can hold");
   return found;
 }
 

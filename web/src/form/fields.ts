@@ -2,8 +2,9 @@
 
 import { isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
 import { typeNames } from "./checks.ts";
+import { compareNumbers } from "./numbers.ts";
 import { child, findAt, member } from "./pointer.ts";
-import { isSecretAt, type Place, type SchemaNode, step, typeOf } from "./schema.ts";
+import { isSecretAt, type Place, type SchemaNode, step, type TypeName, typeOf } from "./schema.ts";
 
 /**
  * How a place is edited. `absent` is an object that is not there and is not shown until it is added, such as one that
@@ -50,15 +51,15 @@ function typeToEdit(node: SchemaNode, value: Json | undefined): string | undefin
 }
 
 function ofType(type: string | undefined, node: SchemaNode): Kind {
-  if (type === undefined) return "json";
-  const allowed = node.types === undefined || node.types.has(type as "string") || numeric(type);
-  if (!allowed && type !== "string") return "json";
+  const expected = typeNames(node);
+  // A text, or a fraction, where a number is expected is corrected in the number's field.
+  if (expected.size === 1 && (expected.has("integer") || expected.has("number"))) {
+    return type === "string" || isNumeric(type) ? "number" : "json";
+  }
+  if (type === undefined || (node.types !== undefined && !node.types.has(type as TypeName))) return "json";
   switch (type) {
     case "string":
-      // A text where a number is expected is corrected in the number's field.
-      return [...typeNames(node)].length === 1 && ["integer", "number"].some((name) => typeNames(node).has(name))
-        ? "number"
-        : "text";
+      return "text";
     case "integer":
     case "number":
       return "number";
@@ -73,7 +74,7 @@ function ofType(type: string | undefined, node: SchemaNode): Kind {
   }
 }
 
-function numeric(type: string): boolean {
+function isNumeric(type: string | undefined): boolean {
   return type === "integer" || type === "number";
 }
 
@@ -133,8 +134,8 @@ export function blank(node: SchemaNode, type?: string): Json {
   switch (type ?? expected) {
     case "integer":
     case "number": {
-      const least = node.limits.minimum.find((limit) => Number(limit) > 0);
-      return least ?? node.limits.maximum.find((limit) => Number(limit) < 0) ?? 0;
+      const least = node.limits.minimum.find((limit) => compareNumbers(limit, 0) > 0);
+      return least ?? node.limits.maximum.find((limit) => compareNumbers(limit, 0) < 0) ?? 0;
     }
     case "boolean":
       return false;

@@ -33,8 +33,14 @@ function aligned(one: Decimal, other: Decimal): [bigint, bigint] | undefined {
 /** Return a number below, at or above 0 as the first number is less than, equal to or greater than the second. */
 export function compareNumbers(one: Json, other: Json): number {
   const pair = aligned(decimal(String(one)), decimal(String(other)));
-  if (pair === undefined) return Number(one) - Number(other);
+  if (pair === undefined) return toDouble(one) > toDouble(other) ? 1 : -1;
   return pair[0] < pair[1] ? -1 : pair[0] > pair[1] ? 1 : 0;
+}
+
+/** Return the nearest double, which is infinite for a number that is too large. */
+export function toDouble(value: Json): number {
+  // A LosslessNumber itself refuses to become a double that rounds it.
+  return Number(String(value));
 }
 
 /** Whether a number is a multiple of another. */

@@ -171,7 +171,8 @@ export class SchemaTree {
       parts.filter(isObject).map((part) => ({ root: part, schema: part, annotates: true })),
       known,
     );
-    this.root = { node, named: false, restart: node.restart };
+    // As for the daemon, an annotation of the whole document means nothing.
+    this.root = { node, named: false, restart: false };
   }
 
   /** Return the place that a pointer names, whether or not a configuration has it. */
@@ -348,7 +349,7 @@ function othersOf(schemas: readonly JsonObject[]): SchemaNode["others"] {
 function limitsOf(schemas: readonly JsonObject[], text: (name: string) => string | undefined): Limits {
   const all = (name: string) => schemas.map((schema) => schema[name]).filter((value) => value !== undefined);
   const numbers = (name: string) => all(name).filter(isNumber);
-  const counts = (name: string) => numbers(name).map(Number);
+  const counts = (name: string) => numbers(name).map((value) => Number(String(value)));
   const most = (values: number[]) => (values.length === 0 ? undefined : Math.max(...values));
   const least = (values: number[]) => (values.length === 0 ? undefined : Math.min(...values));
   return {

@@ -1,0 +1,22 @@
+// Answers the Python tests: reads one JSON object per line, and writes one answer per line.
+import { createInterface } from "node:readline";
+import { format, type JsonObject, parse } from "../../src/api/json.ts";
+import { readSchema } from "../../src/form/schema.ts";
+import { seal } from "../../src/form/sealing.ts";
+
+/** Return what the form says of places: which strings are secrets, and which changes need a restart. */
+function places({ schema, pointers }: { schema: JsonObject; pointers: string[] }) {
+  const tree = readSchema(schema);
+  return {
+    secret: pointers.filter((pointer) => tree.isSecret(pointer, "text")),
+    restart: tree.restartRequired(pointers),
+  };
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const asked = parse(line) as JsonObject & { kind: string };
+  // biome-ignore lint/suspicious/noExplicitAny: the tests send what the functions take.
+  const { kind, ...input } = asked as any;
+  const answer = kind === "places" ? places(input) : seal(input.value, input.place, input.key);
+  process.stdout.write(`${format(answer as unknown as JsonObject)}\n`);
+}
