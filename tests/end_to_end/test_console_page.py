@@ -14,7 +14,17 @@ from daemons import Daemon
 from web_sites import behind_prefix, site
 
 # Each screen of the console.
-SCREENS = ["#/services", "#/instances", "#/drift", "#/audit", "#/health", "#/nothing"]
+SCREENS = [
+    "#/services",
+    "#/compare?env1=dev&env2=prod",
+    "#/environments?files=1",
+    "#/environments/prod",
+    "#/instances",
+    "#/drift",
+    "#/audit",
+    "#/health",
+    "#/nothing",
+]
 
 
 @pytest.mark.parametrize("route", SCREENS)

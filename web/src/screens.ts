@@ -23,6 +23,12 @@ export interface Row {
 export const SCREENS: readonly Row[] = [
   { path: ["services"], screen: Services },
   { path: ["services", "*"], load: () => import("./screens/service.tsx").then((file) => file.Service) },
+  { path: ["compare"], load: () => import("./screens/compare.tsx").then((file) => file.CompareScreen) },
+  { path: ["environments"], load: () => import("./screens/environments.tsx").then((file) => file.Environments) },
+  {
+    path: ["environments", "*"],
+    load: () => import("./screens/environment.tsx").then((file) => file.EnvironmentScreen),
+  },
   { path: ["instances"], load: () => import("./screens/instances.tsx").then((file) => file.InstancesScreen) },
   { path: ["drift"], load: () => import("./screens/drift.tsx").then((file) => file.DriftScreen) },
   { path: ["audit"], load: () => import("./screens/audit.tsx").then((file) => file.AuditScreen) },
@@ -40,6 +46,8 @@ export interface Place {
 /** What the navigation lists, in this order. */
 export const PLACES: readonly Place[] = [
   { title: "Services", path: ["services"] },
+  { title: "Compare", path: ["compare"] },
+  { title: "Environments", path: ["environments"] },
   { title: "Instances", path: ["instances"] },
   { title: "Drift and alerts", path: ["drift"] },
   { title: "Audit", path: ["audit"], admin: true },

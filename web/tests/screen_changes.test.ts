@@ -102,17 +102,40 @@ test("problems are listed by file and line; those without a file come first, wit
       { pointer: "", message: "environments/a-secrets.yaml:1: variable X is not set" },
     ]),
     [
-      { file: "", problems: [{ line: undefined, message: "/settings/x: is no number" }] },
-      { file: "environments/a-secrets.yaml", problems: [{ line: 1, message: "variable X is not set" }] },
+      { file: "", count: 1, problems: [{ lines: [], message: "/settings/x: is no number" }] },
+      {
+        file: "environments/a-secrets.yaml",
+        count: 1,
+        problems: [{ lines: [1], message: "variable X is not set" }],
+      },
       {
         file: "environments/base.yaml",
+        count: 2,
         problems: [
-          { line: 5, message: "b /port: is missing" },
-          { line: 37, message: "a /port: is missing" },
+          { lines: [5], message: "b /port: is missing" },
+          { lines: [37], message: "a /port: is missing" },
         ],
       },
     ],
   );
+});
+
+test("a problem that several services have is listed once, with all its lines", () => {
+  const problems = ["a", "b", "c"].map((name, index) => ({
+    pointer: `/services/${name}/port`,
+    message: `environments/base.yaml:${index + 1}: ${name} /port: is missing`,
+  }));
+  const other = { pointer: "", message: "environments/base.yaml:9: a /host: is empty" };
+  assert.deepEqual(byFile([...problems, other]), [
+    {
+      file: "environments/base.yaml",
+      count: 4,
+      problems: [
+        { lines: [1, 2, 3], message: "3 services: /port: is missing" },
+        { lines: [9], message: "a /host: is empty" },
+      ],
+    },
+  ]);
 });
 
 test("the title of an activation counts what changes, and names the environment", () => {

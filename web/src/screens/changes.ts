@@ -149,30 +149,54 @@ export function homeChanges(changes: Record<string, ValueChanges>, leftOut: Reco
 }
 
 export interface FileProblem {
-  /** The line of the file; undefined if the message names none. */
-  line: number | undefined;
+  /** The lines of the file; none if the message names none. */
+  lines: number[];
   message: string;
 }
 
 /** The problems of a file; `file` is "" for those that name none. */
 export interface FileProblems {
   file: string;
+  count: number;
   problems: FileProblem[];
 }
 
-/** Return problems by file and line: the daemon's messages begin with `environments/base.yaml:37: `. */
+const OF_FILE = /^(\S+\.(?:ya?ml|json)):(\d+): ([\s\S]*)$/;
+const OF_SERVICE = /^(\S+) (\/\S*: [\s\S]*)$/;
+
+/**
+ * Return problems by file and line: the daemon's messages begin with `environments/base.yaml:37: `. What several
+ * services have in common is listed once.
+ */
 export function byFile(problems: readonly Problem[]): FileProblems[] {
-  const files = new Map<string, FileProblem[]>();
+  const files = new Map<string, { line: number | undefined; message: string }[]>();
   for (const { pointer, message } of problems) {
-    const [, file = "", line, text = message] = /^(\S+\.(?:ya?ml|json)):(\d+): ([\s\S]*)$/.exec(message) ?? [];
+    const [, file = "", line, text = message] = OF_FILE.exec(message) ?? [];
     const found = files.get(file) ?? [];
     files.set(file, found);
     const place = file === "" && pointer !== "" && !message.includes(pointer) ? `${pointer}: ` : "";
     found.push({ line: line === undefined ? undefined : Number(line), message: place + text });
   }
   return [...files]
-    .map(([file, found]) => ({ file, problems: found.sort((one, other) => (one.line ?? 0) - (other.line ?? 0)) }))
+    .map(([file, found]) => ({ file, count: found.length, problems: alike(found) }))
     .sort((one, other) => (one.file < other.file ? -1 : 1));
+}
+
+function alike(problems: readonly { line: number | undefined; message: string }[]): FileProblem[] {
+  const groups = new Map<string, { lines: number[]; services: Set<string>; messages: string[] }>();
+  for (const { line, message } of [...problems].sort((one, other) => (one.line ?? 0) - (other.line ?? 0))) {
+    const [, service = "", common = message] = OF_SERVICE.exec(message) ?? [];
+    const group = groups.get(common) ?? { lines: [], services: new Set<string>(), messages: [] };
+    groups.set(common, group);
+    if (line !== undefined) group.lines.push(line);
+    group.services.add(service);
+    group.messages.push(message);
+  }
+  return [...groups].flatMap(([common, { lines, services, messages }]) =>
+    services.size >= FEWEST_SHARING
+      ? [{ lines, message: `${services.size} services: ${common}` }]
+      : messages.map((message, index) => ({ lines: lines.slice(index, index + 1), message })),
+  );
 }
 
 /** Return a number with a noun: "1 place", "2,000 places". */

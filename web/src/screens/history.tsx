@@ -9,7 +9,7 @@ import { type Change, Differences, DocumentDifferences } from "../ui/differences
 import { Await, Field, Notice, Tag, Time } from "../ui/elements.tsx";
 import { MASK } from "../ui/value_rows.ts";
 import { comparedChanges, counted } from "./changes.ts";
-import { compare, document, type History, history, type Revision } from "./history_queries.ts";
+import { compare, document, type History, history, positive, type Revision } from "./history_queries.ts";
 import { Rollback } from "./rollback.tsx";
 
 const PAGE = 50;
@@ -68,10 +68,6 @@ type Kept = { of: string; data: History } | undefined;
 function kept(loaded: Loaded<History>, of: string, last: { current: Kept }): Loaded<History> {
   if (loaded.data !== undefined) last.current = { of, data: loaded.data };
   return loaded.data === undefined && last.current?.of === of ? { ...loaded, data: last.current.data } : loaded;
-}
-
-export function positive(text: string | undefined): number | undefined {
-  return text !== undefined && /^[1-9]\d{0,15}$/.test(text) ? Number(text) : undefined;
 }
 
 /** What was done, where keyboard and screen reader are. */

@@ -9,6 +9,11 @@ export interface History {
   more: boolean;
 }
 
+/** Read a revision, or another positive number, of an address; undefined if it is none. */
+export function positive(text: string | undefined): number | undefined {
+  return text !== undefined && /^[1-9]\d{0,15}$/.test(text) ? Number(text) : undefined;
+}
+
 const LARGEST_PAGE = 1000;
 
 /** Return the newest revisions of a configuration, newest first. */

@@ -16,5 +16,6 @@ export interface Tab {
 /** By the value of `tab` in the address. */
 export const TABS: Readonly<Record<string, Tab>> = {
   history: { title: "History", load: () => import("./history.tsx").then((file) => file.HistoryTab) },
+  compare: { title: "Compare", load: () => import("./compare.tsx").then((file) => file.CompareTab) },
   instances: { title: "Instances", load: () => import("./instances.tsx").then((file) => file.InstancesTab) },
 };

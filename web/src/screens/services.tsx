@@ -118,7 +118,8 @@ function EnvironmentChoice({ env }: { env: string | undefined }) {
   );
 }
 
-function Refused({ edits }: { edits: RefusedEdit[] }) {
+/** Edits of files that are refused, of which what was in force before goes on. */
+export function Refused({ edits }: { edits: RefusedEdit[] }) {
   if (edits.length === 0) return null;
   return (
     <Notice tone="warning" title="Edits of the files are refused. What was in force before goes on.">

@@ -109,6 +109,8 @@ function Line({ row, label }: { row: Row; label: string }) {
       </div>
     );
   }
+  const [first] = row.parts;
+  const isSecret = row.parts.length === 1 && first?.text === JSON.stringify(MASK);
   return (
     <div class={`value ${row.kind}`}>
       <span aria-hidden="true" class="sign">
@@ -116,16 +118,18 @@ function Line({ row, label }: { row: Row; label: string }) {
       </span>
       <span class="visually-hidden">{label}</span>
       <code>
-        {row.parts.map((part, index) => {
-          const text = visible(part.text);
-          if (part.kind === "same") return text;
-          return part.kind === "old" ? (
-            <del key={`${index}${text}`}>{text}</del>
-          ) : (
-            <ins key={`${index}${text}`}>{text}</ins>
-          );
-        })}
-        {row.parts.length === 1 && row.parts[0]?.text === JSON.stringify(MASK) && <span class="muted"> a secret</span>}
+        {isSecret ? (
+          <>
+            {MASK} <span class="muted">a secret</span>
+          </>
+        ) : (
+          row.parts.map((part, index) => {
+            const text = visible(part.text);
+            if (part.kind === "same") return text;
+            const Mark = part.kind === "old" ? "del" : "ins";
+            return <Mark key={`${index}${text}`}>{text}</Mark>;
+          })
+        )}
       </code>
     </div>
   );

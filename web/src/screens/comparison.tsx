@@ -1,0 +1,315 @@
+/** The comparison of two sides of one service: two environments, or two revisions. */
+
+import { useMemo } from "preact/hooks";
+import type { Answers } from "../api/client.ts";
+import type { JsonObject } from "../api/json.ts";
+import { environments } from "../api/queries.ts";
+import { changeQuery, route } from "../router.ts";
+import { useResource } from "../store/resources.ts";
+import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
+import { Announcement, Await, Field, Notice } from "../ui/elements.tsx";
+import { useQueryText } from "../ui/query_text.ts";
+import { comparedChanges, counted, matching } from "./changes.ts";
+import { compare, document, history, positive, type Sides } from "./history_queries.ts";
+import { Pointers, ProblemList, Remedies } from "./problem_list.tsx";
+
+/** Return the two sides of the address; what it does not say is the environment, and another one. */
+export function useSides(env: string | undefined): Sides | undefined {
+  const { data } = useResource("environments", environments, ["environment", "files"]);
+  const query = route.value.query;
+  const active = data?.active;
+  const env1 = query.env1 ?? env ?? active;
+  if (env1 === undefined) return undefined;
+  const names = data?.environments.map(({ name }) => name) ?? [];
+  // Beside another environment, the active one is what people want to know about.
+  const other = active !== undefined && active !== env1 ? active : names.find((name) => name !== env1);
+  const rev1 = positive(query.rev1);
+  const rev2 = positive(query.rev2);
+  // Who names a revision compares it with another one of the same environment.
+  const env2 = query.env2 ?? (rev1 === undefined && rev2 === undefined ? (other ?? env1) : env1);
+  return { env1, env2, rev1, rev2 };
+}
+
+export function swap({ env1, env2, rev1, rev2 }: Sides): Sides {
+  return { env1: env2, env2: env1, rev1: rev2, rev2: rev1 };
+}
+
+/** The choice of both sides; without a service, of two environments. */
+export function SidesChoice({ sides, service }: { sides: Sides; service?: string | undefined }) {
+  const choose = (changed: Partial<Sides>) => changeQuery({ ...sides, ...changed }, { replace: false });
+  return (
+    <div class="sides">
+      <fieldset>
+        <legend>
+          <span class="sign">−</span> First side
+        </legend>
+        <EnvironmentField value={sides.env1} onChange={(env1) => choose({ env1, rev1: undefined })} />
+        {service !== undefined && (
+          <RevisionField service={service} env={sides.env1} value={sides.rev1} onChange={(rev1) => choose({ rev1 })} />
+        )}
+      </fieldset>
+      <button type="button" onClick={() => choose(swap(sides))}>
+        <span aria-hidden="true">⇄ </span>Swap sides
+      </button>
+      <fieldset>
+        <legend>
+          <span class="sign">+</span> Second side
+        </legend>
+        <EnvironmentField value={sides.env2} onChange={(env2) => choose({ env2, rev2: undefined })} />
+        {service !== undefined && (
+          <RevisionField service={service} env={sides.env2} value={sides.rev2} onChange={(rev2) => choose({ rev2 })} />
+        )}
+      </fieldset>
+    </div>
+  );
+}
+
+function EnvironmentField({ value, onChange }: { value: string; onChange: (name: string) => void }) {
+  const { data } = useResource("environments", environments, ["environment", "files"]);
+  const names = data?.environments.map(({ name }) => name) ?? [];
+  return (
+    <Field label="Environment">
+      {({ id }) => (
+        <select id={id} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+          {[...new Set([...names, value])].map((name) => (
+            <option key={name} value={name}>
+              {name}
+              {name === data?.active && " (active)"}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+const LISTED = 200;
+
+interface RevisionProps {
+  service: string;
+  env: string;
+  value: number | undefined;
+  onChange: (revision: number | undefined) => void;
+}
+
+function RevisionField({ service, env, value, onChange }: RevisionProps) {
+  const { data } = useResource(
+    `history ${env} ${service} ${LISTED}`,
+    (signal) => history(service, env, LISTED, signal),
+    [`change:${service}`],
+  );
+  const revisions = data?.revisions ?? [];
+  return (
+    <Field label="Revision">
+      {({ id }) => (
+        <select id={id} value={String(value ?? "")} onChange={(event) => onChange(positive(event.currentTarget.value))}>
+          <option value="">newest</option>
+          {value !== undefined && !revisions.some(({ revision }) => revision === value) && (
+            <option value={String(value)}>{value}</option>
+          )}
+          {revisions
+            .filter(({ deleted }) => !deleted)
+            .map(({ revision, comment }) => (
+              <option key={revision} value={String(revision)}>
+                {revision}
+                {comment ? `: ${comment.slice(0, 40)}` : ""}
+              </option>
+            ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+/** What differs between two sides of a service. In the address: `find`, `show`, which differences, and `whole`. */
+export function Comparison({ service, sides }: { service: string; sides: Sides }) {
+  const { env1, env2, rev1, rev2 } = sides;
+  const found = useResource(
+    `compare ${service} ${JSON.stringify(sides)}`,
+    (signal) => compare(service, sides, signal),
+    [`change:${service}`, "files"],
+  );
+  if (env1 === env2 && rev1 === rev2) {
+    return <Notice title="Both sides are the same. Choose another environment or revision for one of them." />;
+  }
+  return <Await of={found}>{(answer) => <Answer service={service} answer={answer} />}</Await>;
+}
+
+type Show = "all" | "changed" | "first" | "second";
+
+function Answer({ service, answer }: { service: string; answer: Answers["CompareAnswer"] }) {
+  const [search, setSearch, writeSearch] = useQueryText("find");
+  const { show: wanted = "all", whole } = route.value.query;
+  const changes = useMemo(() => comparedChanges(answer), [answer]);
+  const names = sideNames(answer);
+  const short = answer.env1 === answer.env2 ? names : { old: answer.env1, new: answer.env2 };
+  const kinds: Record<Show, readonly Change[]> = {
+    all: changes,
+    changed: changes.filter((one) => "old" in one && "new" in one),
+    first: changes.filter((one) => !("new" in one)),
+    second: changes.filter((one) => !("old" in one)),
+  };
+  const show: Show = wanted in kinds ? (wanted as Show) : "all";
+  const shown = useMemo(() => matching(kinds[show], search), [changes, show, search]);
+  const labels: Record<Show, string> = {
+    all: "All differences",
+    changed: "Other values",
+    first: `Only in ${short.old}`,
+    second: `Only in ${short.new}`,
+  };
+  const canShowWhole = answer.rev1 > 0 && answer.rev2 > 0;
+  return (
+    <>
+      <Incomplete answer={answer} />
+      <Lacking answer={answer} />
+      {answer.equal ? (
+        <Notice tone="good" title={`${service} is equal in ${names.old} and ${names.new}.`} />
+      ) : (
+        <>
+          <fieldset class="chips">
+            <legend class="visually-hidden">Show only</legend>
+            {(Object.keys(kinds) as Show[]).map((kind) => (
+              <button
+                key={kind}
+                type="button"
+                class="chip"
+                aria-pressed={kind === show}
+                onClick={() => changeQuery({ show: kind === "all" ? undefined : kind })}
+              >
+                {labels[kind]} <span class="count">{kinds[kind].length}</span>
+              </button>
+            ))}
+          </fieldset>
+          <search class="filters">
+            <Field label="Filter">
+              {({ id }) => (
+                <input
+                  id={id}
+                  type="search"
+                  value={search}
+                  placeholder="Place or value"
+                  autoComplete="off"
+                  spellcheck={false}
+                  onInput={(event) => setSearch(event.currentTarget.value)}
+                  onChange={(event) => writeSearch(event.currentTarget.value)}
+                />
+              )}
+            </Field>
+            {canShowWhole && (
+              <label class="check">
+                <input
+                  type="checkbox"
+                  checked={whole === "1"}
+                  onChange={(event) => changeQuery({ whole: event.currentTarget.checked ? "1" : undefined })}
+                />
+                Whole configuration
+              </label>
+            )}
+          </search>
+        </>
+      )}
+      <p class="muted">
+        <span class="sign">−</span> {names.old}, <span class="sign">+</span> {names.new}
+      </p>
+      <Announcement>{`${counted(shown.length, "difference")}`}</Announcement>
+      {whole === "1" && canShowWhole ? (
+        <Whole service={service} answer={answer} names={names} />
+      ) : (
+        !answer.equal && (
+          <Differences
+            changes={shown}
+            old={names.old}
+            new={names.new}
+            empty={changes.length > 0 ? "No difference is like that." : "Nothing differs."}
+          />
+        )
+      )}
+      {answer.secrets.length > 0 && (
+        <p class="muted">
+          {counted(answer.secrets.length, "secret is", "secrets are")} on both sides. Only administrators learn whether
+          two secrets are equal.
+        </p>
+      )}
+    </>
+  );
+}
+
+function sideNames({ env1, env2, rev1, rev2 }: Answers["CompareAnswer"]): { old: string; new: string } {
+  const name = (env: string, revision: number) => `${env}, ${revision ? `revision ${revision}` : "not valid yet"}`;
+  return { old: name(env1, rev1), new: name(env2, rev2) };
+}
+
+/** An environment whose files yield nothing valid: what is compared then, what is wrong, and what corrects it. */
+function Incomplete({ answer }: { answer: Answers["CompareAnswer"] }) {
+  const problems = Object.entries(answer.problems ?? {});
+  if (problems.length === 0) return null;
+  return (
+    <>
+      {problems.map(([environment, found]) => (
+        <Notice
+          key={environment}
+          tone="warning"
+          title={`${answer.service} has no valid configuration in ${environment}. What its files say is compared.`}
+        >
+          <ProblemList problems={found} />
+          <OtherMissing pointers={answer.missing?.[environment] ?? []} problems={found} />
+        </Notice>
+      ))}
+      {(answer.remedies?.length ?? 0) > 0 && (
+        <Notice>
+          <Remedies commands={answer.remedies} />
+        </Notice>
+      )}
+    </>
+  );
+}
+
+function OtherMissing({
+  pointers,
+  problems,
+}: {
+  pointers: readonly string[];
+  problems: readonly Answers["Problem"][];
+}) {
+  const others = pointers.filter((pointer) => !problems.some((problem) => problem.pointer.endsWith(pointer)));
+  if (others.length === 0) return null;
+  return (
+    <>
+      <p>Missing:</p>
+      <Pointers of={others} />
+    </>
+  );
+}
+
+function Lacking({ answer }: { answer: Answers["CompareAnswer"] }) {
+  const lacking = answer.lacking_secrets ?? [];
+  if (lacking.length === 0) return null;
+  return (
+    <Notice tone="warning" title={`${answer.env2} lacks ${counted(lacking.length, "secret")} that ${answer.env1} has.`}>
+      <Pointers of={lacking} />
+    </Notice>
+  );
+}
+
+interface WholeProps {
+  service: string;
+  answer: Answers["CompareAnswer"];
+  names: { old: string; new: string };
+}
+
+function Whole({ service, answer, names }: WholeProps) {
+  const { env1, env2, rev1, rev2 } = answer;
+  const documents = useResource(
+    `documents ${service} ${env1} ${rev1} ${env2} ${rev2}`,
+    (signal) =>
+      Promise.all([document(service, env1, rev1, signal), document(service, env2, rev2, signal)]).then((found) =>
+        found.map(({ config }) => config as JsonObject),
+      ),
+    [],
+  );
+  return (
+    <Await of={documents}>
+      {([old = {}, next = {}]) => <DocumentDifferences old={old} next={next} names={names} />}
+    </Await>
+  );
+}

@@ -1,0 +1,377 @@
+/** One environment: its files, services and problems, and its activation with a dry run before it. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { type Answers, RequestError, request } from "../api/client.ts";
+import { environments } from "../api/queries.ts";
+import { changeQuery, href, navigate } from "../router.ts";
+import type { ScreenProps } from "../screens.ts";
+import { invalidate, useResource } from "../store/resources.ts";
+import { isAdmin, useWhoami } from "../store/whoami.ts";
+import { Await, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
+import { activationTitle, counted } from "./changes.ts";
+import { type Environment, EnvironmentTags } from "./environments.tsx";
+import { HomeChanges } from "./home_changes.tsx";
+import { ProblemList, Remedies } from "./problem_list.tsx";
+import { Refused } from "./services.tsx";
+
+type Activation = Answers["ActivateAnswer"];
+
+export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
+  const known = useResource("environments", environments, ["environment", "files"]);
+  const admin = isAdmin(useWhoami());
+  const [done, setDone] = useState<string>();
+  return (
+    <>
+      <Heading title={`Environment ${name}`} />
+      {done !== undefined && <Done message={done} onClose={() => setDone(undefined)} />}
+      <Await of={known}>
+        {(data) => {
+          const item = data.environments.find((one) => one.name === name);
+          if (item === undefined) return <p>No file defines this environment.</p>;
+          if (query.activate === "1" && name !== data.active) {
+            return (
+              <Activate
+                item={item}
+                active={data.active}
+                onDone={(message) => {
+                  setDone(message);
+                  navigate(href(["environments", name]), { replace: true });
+                }}
+              />
+            );
+          }
+          return (
+            <>
+              <Refused edits={data.refused_edits ?? []} />
+              <Overview item={item} active={data.active} admin={admin} />
+            </>
+          );
+        }}
+      </Await>
+    </>
+  );
+}
+
+function Done({ message, onClose }: { message: string; onClose: () => void }) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => box.current?.focus(), [message]);
+  return (
+    <div tabIndex={-1} ref={box}>
+      <Notice tone="good" title={message}>
+        <div class="buttons">
+          <button type="button" onClick={onClose}>
+            Close
+          </button>
+        </div>
+      </Notice>
+    </div>
+  );
+}
+
+function Overview({ item, active, admin }: { item: Environment; active: string; admin: boolean }) {
+  const { name } = item;
+  return (
+    <>
+      <p>
+        <EnvironmentTags item={item} active={active} />
+      </p>
+      <p>
+        {name === active ? "Services get their configuration of this environment." : `${active} is active.`}
+        {item.protected && " It is protected: a write has to name the revision that it is based on."}
+      </p>
+      <div class="buttons">
+        <a class="button" href={href(["services"], { env: name })}>
+          {counted(item.services.length, "service")}
+        </a>
+        {name !== active && (
+          <a class="button" href={href(["compare"], { env1: active, env2: name })}>
+            Compare with {active}
+          </a>
+        )}
+        {name !== active && admin && (
+          <button type="button" class="primary" onClick={() => changeQuery({ activate: "1" }, { replace: false })}>
+            Activate …
+          </button>
+        )}
+      </div>
+      <h2>Files</h2>
+      <ul class="pointers">
+        {item.files.map((file) => (
+          <li key={file}>
+            <code>{file}</code>
+          </li>
+        ))}
+      </ul>
+      <Problems item={item} active={active} />
+      <Lacking item={item} active={active} />
+      {(item.hidden?.length ?? 0) > 0 && (
+        <>
+          <h2>Hidden values</h2>
+          <p>These values of the files are not valid. It does no harm as long as run-time changes lie above them.</p>
+          <ProblemList problems={item.hidden} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Problems({ item, active }: { item: Environment; active: string }) {
+  if (item.problems.length === 0) return null;
+  return (
+    <>
+      <h2>Problems</h2>
+      <p>
+        {item.name === active
+          ? "The files are refused; what was in force before goes on."
+          : "It cannot be activated until they are corrected."}
+      </p>
+      <ProblemList problems={item.problems} />
+      <Remedies commands={item.remedies ?? []} />
+    </>
+  );
+}
+
+function Lacking({ item, active }: { item: Environment; active: string }) {
+  const lacking = Object.entries(item.lacking_secrets ?? {});
+  if (lacking.length === 0) return null;
+  return (
+    <>
+      <h2>Lacking secrets</h2>
+      <p>
+        These secrets are in {active}, and not in {item.name}:
+      </p>
+      <table class="list">
+        <thead>
+          <tr>
+            <th scope="col">Service</th>
+            <th scope="col">Secrets</th>
+          </tr>
+        </thead>
+        <tbody>
+          {lacking.map(([service, pointers]) => (
+            <tr key={service}>
+              <th scope="row">
+                <a href={href(["services", service], { env: item.name })}>{service}</a>
+              </th>
+              <td data-label="Secrets">
+                {pointers.map((pointer) => (
+                  <code class="block" key={pointer}>
+                    {pointer}
+                  </code>
+                ))}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </>
+  );
+}
+
+function activate(
+  name: string,
+  body: { dry_run: boolean; comment?: string },
+  signal?: AbortSignal,
+): Promise<Activation> {
+  return request("POST", `/environments/${encodeURIComponent(name)}/activate`, {
+    body,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** What an activation changes, without what differs from answer to answer. */
+function essence({
+  changed,
+  restart_required,
+  changes,
+  changes_left_out,
+  added,
+  removed,
+  lacking_secrets,
+}: Activation) {
+  return JSON.stringify([changed, restart_required, changes, changes_left_out, added, removed, lacking_secrets]);
+}
+
+interface ActivateProps {
+  item: Environment;
+  active: string;
+  onDone: (message: string) => void;
+}
+
+/** The dry run of an activation, and its confirmation. */
+function Activate({ item, active, onDone }: ActivateProps) {
+  const { name } = item;
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => heading.current?.focus(), []);
+  const plan = useResource(`activate ${active} ${name}`, (signal) => activate(name, { dry_run: true }, signal), [
+    "environment",
+    "files",
+  ]);
+  const back = href(["environments", name]);
+  return (
+    <section aria-labelledby="activation">
+      <p>
+        <a href={back}>Environment {name}</a>
+      </p>
+      <h2 id="activation" tabIndex={-1} ref={heading}>
+        Activate {name} instead of {active}
+      </h2>
+      {plan.data === undefined && plan.error !== undefined ? (
+        <Impossible error={plan.error} item={item} active={active} />
+      ) : (
+        <Await of={plan}>
+          {(answer) => <Plan answer={answer} item={item} active={active} refresh={plan.refresh} onDone={onDone} />}
+        </Await>
+      )}
+    </section>
+  );
+}
+
+/** Why it cannot be activated, by place; and what would change apart from that. */
+function Impossible({ error, item, active }: { error: RequestError; item: Environment; active: string }) {
+  const answer = error.body as Partial<Activation>;
+  const hasChanges = Object.keys(answer.changes ?? {}).length > 0;
+  return (
+    <>
+      <Notice tone="bad" title={error.message}>
+        <ProblemList problems={error.problems} />
+      </Notice>
+      <Remedies commands={item.remedies ?? []} />
+      {hasChanges && (
+        <details>
+          <summary>What would change apart from that</summary>
+          <HomeChanges answer={answer} env={item.name} compare={comparison(active, item.name)} />
+        </details>
+      )}
+    </>
+  );
+}
+
+function comparison(env1: string, env2: string): (service: string) => string {
+  return (service) => href(["compare"], { service, env1, env2 });
+}
+
+interface PlanProps extends ActivateProps {
+  answer: Activation;
+  refresh: () => Promise<void>;
+}
+
+function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
+  const [asking, setAsking] = useState(false);
+  const title = activationTitle(answer);
+  return (
+    <>
+      <div class="buttons">
+        <button type="button" class="primary" onClick={() => setAsking(true)}>
+          {title} …
+        </button>
+        <a class="button" href={href(["environments", item.name])}>
+          Cancel
+        </a>
+      </div>
+      <HomeChanges answer={answer} env={item.name} compare={comparison(active, item.name)} />
+      {answer.changed.length === 0 && (answer.added ?? []).length + (answer.removed ?? []).length === 0 && (
+        <p>No configuration changes.</p>
+      )}
+      {asking && <Confirmation {...{ answer, item, refresh, onDone, title }} onClose={() => setAsking(false)} />}
+    </>
+  );
+}
+
+interface ConfirmationProps extends Omit<PlanProps, "active"> {
+  title: string;
+  onClose: () => void;
+}
+
+/** The last question; in a protected environment, the name has to be typed. */
+function Confirmation({ answer, item, title, refresh, onDone, onClose }: ConfirmationProps) {
+  const { name } = item;
+  const [comment, setComment] = useState("");
+  const [typed, setTyped] = useState("");
+  const [error, setError] = useState<RequestError>();
+  const [changed, setChanged] = useState(false);
+  const [sending, setSending] = useState(false);
+  async function submit(event: SubmitEvent) {
+    event.preventDefault();
+    setSending(true);
+    setError(undefined);
+    setChanged(false);
+    try {
+      // What was looked at may be out of date: an activation takes no revision that it is based on.
+      const present = await activate(name, { dry_run: true });
+      if (essence(present) !== essence(answer)) {
+        setChanged(true);
+        await refresh();
+        setSending(false);
+        return;
+      }
+      const text = comment.trim();
+      const made = await activate(name, { dry_run: false, ...(text ? { comment: text } : {}) });
+      invalidate("environment", "change");
+      const restarts = made.restart_required.length;
+      onDone(
+        `${name} is active; ${counted(made.changed.length, "service has", "services have")} another configuration.${
+          restarts > 0 ? ` ${counted(restarts, "service has", "services have")} to restart to apply all of it.` : ""
+        }`,
+      );
+    } catch (reason) {
+      setSending(false);
+      if (reason instanceof RequestError) setError(reason);
+      else throw reason;
+    }
+  }
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form onSubmit={submit}>
+        {error !== undefined && <ErrorSummary error={error} />}
+        {changed && (
+          <Notice tone="warning" title="What it changes is not what you looked at any more. Nothing was sent.">
+            <p>The list behind this is up to date now.</p>
+          </Notice>
+        )}
+        <p>
+          {name} becomes the active environment: {counted(answer.changed.length, "service gets", "services get")}{" "}
+          another configuration at once.
+        </p>
+        {Object.keys(answer.lacking_secrets ?? {}).length > 0 && (
+          <p>
+            {counted(Object.keys(answer.lacking_secrets).length, "service lacks", "services lack")} secrets afterwards.
+          </p>
+        )}
+        <Field label="Comment" hint="For the history. It may stay empty.">
+          {({ id, hint }) => (
+            <input
+              id={id}
+              aria-describedby={hint}
+              maxLength={1024}
+              autoComplete="off"
+              value={comment}
+              onInput={(event) => setComment(event.currentTarget.value)}
+            />
+          )}
+        </Field>
+        {item.protected && (
+          <Field label={`${name} is protected. Type its name to go on`}>
+            {({ id }) => (
+              <input
+                id={id}
+                autoComplete="off"
+                spellcheck={false}
+                value={typed}
+                onInput={(event) => setTyped(event.currentTarget.value)}
+              />
+            )}
+          </Field>
+        )}
+        <div class="buttons">
+          <button type="submit" class="primary" disabled={sending || (item.protected && typed !== name)}>
+            {title}
+          </button>
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,106 @@
+/** The environments: which is active, what is wrong with each, and the files to load again. */
+
+import { environments, type Environments as Known } from "../api/queries.ts";
+import { href } from "../router.ts";
+import { useResource } from "../store/resources.ts";
+import { isAdmin, useWhoami } from "../store/whoami.ts";
+import { Await, Heading, Tag } from "../ui/elements.tsx";
+import { counted } from "./changes.ts";
+import { Reload } from "./reload.tsx";
+import { Refused } from "./services.tsx";
+
+export type Environment = Known["environments"][number];
+
+export function Environments() {
+  const known = useResource("environments", environments, ["environment", "files"]);
+  const admin = isAdmin(useWhoami());
+  return (
+    <>
+      <Heading title="Environments" />
+      <Await of={known}>
+        {(data) => (
+          <>
+            <Refused edits={data.refused_edits ?? []} />
+            {data.environments.length === 0 && <p class="empty">The files define no environment.</p>}
+            <table class="list">
+              <thead>
+                <tr>
+                  <th scope="col">Environment</th>
+                  <th scope="col">State</th>
+                  <th scope="col">Services</th>
+                  <th scope="col">Files</th>
+                  <th scope="col">
+                    <span class="visually-hidden">Actions</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {data.environments.map((item) => (
+                  <Row key={item.name} item={item} active={data.active} admin={admin} />
+                ))}
+              </tbody>
+            </table>
+          </>
+        )}
+      </Await>
+      {admin && <Reload />}
+    </>
+  );
+}
+
+function Row({ item, active, admin }: { item: Environment; active: string; admin: boolean }) {
+  const { name } = item;
+  return (
+    <tr>
+      <th scope="row">
+        <a href={href(["environments", name])}>{name}</a>
+      </th>
+      <td data-label="State">
+        <EnvironmentTags item={item} active={active} />
+      </td>
+      <td data-label="Services">
+        <a href={href(["services"], { env: name })}>
+          {item.services.length}
+          <span class="visually-hidden"> services</span>
+        </a>
+      </td>
+      <td data-label="Files">
+        {item.files.map((file) => (
+          <code class="block" key={file}>
+            {file}
+          </code>
+        ))}
+      </td>
+      <td class="actions">
+        {name !== active && (
+          <>
+            {admin && (
+              <a class="button" href={href(["environments", name], { activate: "1" })}>
+                Activate …<span class="visually-hidden"> {name}</span>
+              </a>
+            )}{" "}
+            <a class="button" href={href(["compare"], { env1: active, env2: name })}>
+              Compare<span class="visually-hidden"> {name}</span> with {active}
+            </a>
+          </>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+/** What is to be known of an environment at a glance. */
+export function EnvironmentTags({ item, active }: { item: Environment; active: string }) {
+  const lacking = Object.keys(item.lacking_secrets ?? {}).length;
+  const hidden = item.hidden?.length ?? 0;
+  return (
+    <span class="tags">
+      {item.name === active && <Tag tone="good">active</Tag>}
+      {item.protected && <Tag tone="info">protected</Tag>}
+      {item.problems.length > 0 && <Tag tone="bad">{counted(item.problems.length, "problem")}</Tag>}
+      {lacking > 0 && <Tag tone="warning">{counted(lacking, "service lacks", "services lack")} secrets</Tag>}
+      {hidden > 0 && <Tag tone="warning">{counted(hidden, "hidden value")}</Tag>}
+      {item.problems.length === 0 && item.name !== active && <Tag>can be activated</Tag>}
+    </span>
+  );
+}

@@ -1,0 +1,158 @@
+/** What a change of many services does: what most have in common once, then service by service. */
+
+import { useMemo } from "preact/hooks";
+import type { Answers } from "../api/client.ts";
+import { href } from "../router.ts";
+import { useDeferred } from "../ui/deferred.ts";
+import { Differences } from "../ui/differences.tsx";
+import { Tag } from "../ui/elements.tsx";
+import { counted, homeChanges, type ServiceChanges } from "./changes.ts";
+import { Pointers } from "./problem_list.tsx";
+
+type Answer = Partial<
+  Pick<
+    Answers["ActivateAnswer"],
+    "changes" | "changes_left_out" | "added" | "removed" | "restart_required" | "lacking_secrets"
+  >
+>;
+
+interface Props {
+  answer: Answer;
+  /** What a name is: services, or the environments of a migration. */
+  noun?: string;
+  /** The address of the whole comparison of a service, where there is one. */
+  compare?: (service: string) => string;
+  /** The environment in which the services are. */
+  env: string;
+}
+
+/** The services of an activation or a reload: old and new values, what is new or gone, who restarts, lacking secrets. */
+export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
+  const { shared, services, places } = useMemo(
+    () => homeChanges(answer.changes ?? {}, answer.changes_left_out),
+    [answer],
+  );
+  // At most one change of a place is that of most services.
+  const sharedBy = new Map(shared.map(({ change, services: names }) => [change.pointer, names.length]));
+  const restarting = new Set(answer.restart_required ?? []);
+  const lacking = Object.entries(answer.lacking_secrets ?? {});
+  const shown = useDeferred(services.length);
+  return (
+    <>
+      {lacking.length > 0 && (
+        <details class="panel" open={lacking.length < 8}>
+          <summary>
+            <Tag tone="warning">lacking secrets</Tag> {counted(lacking.length, "service lacks", "services lack")}{" "}
+            secrets afterwards
+          </summary>
+          <ul class="pointers">
+            {lacking.map(([service, pointers]) => (
+              <li key={service}>
+                {service}: <Pointers of={pointers} few={3} />
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+      <Names title="without a configuration before" names={answer.added} tone="info" tag="new" env={env} />
+      <Names title="without a configuration afterwards" names={answer.removed} tone="bad" tag="removed" env={env} />
+      {services.length > 0 && (
+        <p>
+          {counted(places, "place")} in {counted(services.length, noun)}
+          {shared.length > 0 && "; what most have in common is listed once"}.
+        </p>
+      )}
+      {shared.length > 0 && (
+        <details class="panel" open>
+          <summary>In most {noun}s</summary>
+          <Differences
+            changes={shared.map(({ change }) => change)}
+            beside={({ pointer }) => (
+              <span class="muted">{sharing(sharedBy.get(pointer) ?? 0, services.length, noun)}</span>
+            )}
+          />
+        </details>
+      )}
+      {services.slice(0, shown).map((found) => (
+        <Changed
+          key={found.service}
+          found={found}
+          restart={restarting.has(found.service)}
+          open={services.length <= FEW_SERVICES}
+          {...(compare === undefined ? {} : { compare: compare(found.service) })}
+        />
+      ))}
+    </>
+  );
+}
+
+function sharing(count: number, all: number, noun: string): string {
+  return count === all ? `in all ${all} ${noun}s` : `in ${count} of ${all} ${noun}s`;
+}
+
+const MANY = 12;
+const FEW_SERVICES = 40;
+
+interface ChangedProps {
+  found: ServiceChanges;
+  restart: boolean;
+  open: boolean;
+  compare?: string;
+}
+
+function Changed({ found, restart, open, compare }: ChangedProps) {
+  const { service, changes, count, leftOut } = found;
+  const own = changes.length + leftOut;
+  if (own === 0) {
+    return (
+      <p class="panel slim">
+        <strong>{service}</strong> <span class="muted">nothing but that</span>{" "}
+        {restart && <Tag tone="warning">restart needed</Tag>}
+      </p>
+    );
+  }
+  return (
+    <details class="panel" open={open && own <= MANY}>
+      <summary>
+        <strong>{service}</strong>{" "}
+        <span class="muted">
+          {own === count ? counted(count, "place") : `${own} of its ${counted(count, "place")}`}
+        </span>{" "}
+        {restart && <Tag tone="warning">restart needed</Tag>}
+      </summary>
+      <Differences changes={changes} empty="" />
+      {leftOut > 0 && (
+        <p>
+          {counted(leftOut, "further place is", "further places are")} not listed here, because there are so many or
+          their values are so long. {compare !== undefined && <a href={compare}>All differences of {service}</a>}
+        </p>
+      )}
+    </details>
+  );
+}
+
+interface NamesProps {
+  title: string;
+  names: readonly string[] | undefined;
+  tone: "info" | "bad";
+  tag: string;
+  env: string;
+}
+
+function Names({ title, names = [], tone, tag, env }: NamesProps) {
+  if (names.length === 0) return null;
+  return (
+    <details class="panel" open={names.length <= MANY}>
+      <summary>
+        <Tag tone={tone}>{tag}</Tag> {counted(names.length, "service")} {title}
+      </summary>
+      <ul class="pointers">
+        {names.map((name) => (
+          <li key={name}>
+            <a href={href(["services", name], { env })}>{name}</a>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
