@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import console
 import document
 import fairness
 import fanout
@@ -41,7 +42,7 @@ PARTS = {
     "replicas": replicas.add_replicas,
     "holds": lambda rounds, scene: fairness.add_holds(rounds, scene.scratch),
 }
-ALL = ("starts", *PARTS, "growth")
+ALL = ("starts", "console", *PARTS, "growth")
 
 
 def main() -> None:
@@ -92,6 +93,9 @@ def measure(rounds: Rounds, parts: set[str], services: Sequence[int]) -> str:
         if "starts" in parts:
             note("starting and stopping the daemon")
             starts.measure_starts(rounds, scratch)
+        if "console" in parts:
+            note("the console in a browser")
+            console.measure_console(rounds, scratch)
         # Before anything else runs: a large home takes the machine for itself.
         growth = _measure_growth(rounds, scratch, services) if "growth" in parts else []
         scene = open_scene(stack, scratch)

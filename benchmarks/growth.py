@@ -102,7 +102,7 @@ def measure(services: Sequence[int], scratch: Path, *, source: Path = SOURCE) ->
     return [_measure(count, scratch / f"{count}-services", source) for count in services]
 
 
-class _Home:
+class Home:
     """The files of a home with generated services."""
 
     def __init__(self, directory: Path, services: int) -> None:
@@ -157,7 +157,7 @@ _SERVICE = """\
 """
 
 
-class _Client:
+class Client:
     """One connection to the daemon, kept alive; gives what an exchange took in milliseconds."""
 
     def __init__(self, port: int) -> None:
@@ -196,16 +196,16 @@ def _nothing(_number: int) -> object:
 
 
 def _measure(count: int, directory: Path, source: Path) -> Growth:
-    home = _Home(directory, count)
+    home = Home(directory, count)
     patience = START_SECONDS + START_SECONDS_PER_SERVICE * count
     with ExitStack() as stack:
         broker = stack.enter_context(mosquitto(directory / "broker", source=source))
 
-        def run(stack: ExitStack) -> tuple[Daemon, _Client]:
+        def run(stack: ExitStack) -> tuple[Daemon, Client]:
             started = stack.enter_context(
                 daemon(directory / "home", broker, source=source, settings=home.settings, start_seconds=patience)
             )
-            client = _Client(started.http_port)
+            client = Client(started.http_port)
             stack.callback(client.close)
             return started, client
 
@@ -235,7 +235,7 @@ def _measure(count: int, directory: Path, source: Path) -> Growth:
         )
 
 
-def _after_start(client: _Client, home: _Home) -> dict[str, float]:
+def _after_start(client: Client, home: Home) -> dict[str, float]:
     gets: list[float] = []
     lists: list[float] = []
     end = time.perf_counter() + AFTER_START_SECONDS
@@ -250,7 +250,7 @@ def _after_start(client: _Client, home: _Home) -> dict[str, float]:
     }
 
 
-def _quiet(client: _Client, home: _Home) -> dict[str, float]:
+def _quiet(client: Client, home: Home) -> dict[str, float]:
     middle = home.names[len(home.names) // 2]
     same = f"/config/{middle}"
     return {
@@ -275,7 +275,7 @@ def _whole(_number: int) -> object:
     }
 
 
-def _change_all(client: _Client, home: _Home) -> dict[str, float]:
+def _change_all(client: Client, home: Home) -> dict[str, float]:
     """Change every service with one edit, and read and write one service meanwhile."""
     first, last = home.names[0], home.names[-1]
     home.write(tracing=True)
@@ -312,11 +312,11 @@ def _has_tracing(answer: dict[str, object]) -> bool:
     return isinstance(config, dict) and config["features"]["tracing"] is True
 
 
-def _page(home: _Home) -> str:
+def _page(home: Home) -> str:
     return f"/configs?limit=100&after={home.names[len(home.names) // 2 - 1]}"
 
 
-def _wait_until_told(client: _Client, count: int) -> None:
+def _wait_until_told(client: Client, count: int) -> None:
     end = time.perf_counter() + CHANGE_SECONDS + CHANGE_SECONDS_PER_SERVICE * count
     while client.pending():
         if time.perf_counter() > end:

@@ -25,6 +25,7 @@ UNITS = {
     "p99_ms": "ms",
     "seconds": "s",
     "megabytes": "MB",
+    "kilobytes": "KB",
     "share": "",
     "busy_share": "",
     "ready_share": "",
@@ -37,6 +38,7 @@ _NAMES = {
     "p99_ms": "p99",
     "seconds": "time",
     "megabytes": "memory",
+    "kilobytes": "size",
     "ready_share": "share",
 }
 

@@ -24,6 +24,7 @@ class Effort:
         subscribers: To how many a change is fanned out.
         services: Of the growing homes, beside the small one.
         growth_rounds: How often each of these is measured.
+        visits: Of the console.
     """
 
     rounds: int
@@ -36,6 +37,7 @@ class Effort:
     subscribers: tuple[int, ...]
     services: tuple[int, ...]
     growth_rounds: int
+    visits: int
 
 
 QUICK = Effort(
@@ -49,6 +51,7 @@ QUICK = Effort(
     subscribers=(1000,),
     services=(),
     growth_rounds=1,
+    visits=1,
 )
 FULL = Effort(
     rounds=5,
@@ -61,6 +64,7 @@ FULL = Effort(
     subscribers=(1000, 5000),
     services=(1000, 10_000),
     growth_rounds=3,
+    visits=3,
 )
 
 

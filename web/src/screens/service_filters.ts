@@ -68,19 +68,22 @@ const ORDERS: Record<SortKey, (one: Service, other: Service) => number> = {
   changed: (one, other) => Number(one.last_updated) - Number(other.last_updated),
 };
 
-/** Return the services that are wanted, in the wanted order; those that are equal in it are in the order of names. */
-export function find(
-  services: readonly Service[],
-  { search, filters, sort, drafts }: { search: string; filters: readonly Filter[]; sort: Sort; drafts: Drafts },
-): Service[] {
+/** Return services in an order; those that are equal in it are in the order of their names. */
+export function inOrder(services: readonly Service[], { key, descending }: Sort): Service[] {
+  const order = ORDERS[key];
+  const sign = descending ? -1 : 1;
+  return [...services].sort(
+    (one, other) => sign * order(one, other) || (key === "service" ? 0 : compare(one.service, other.service)),
+  );
+}
+
+/** Return a test of services: all words are in name, author or comment, and all filters let it pass. */
+export function matches(search: string, filters: readonly Filter[], drafts: Drafts): (item: Service) => boolean {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const tests = FILTERS.filter(({ name }) => filters.includes(name));
-  const found = services.filter((item) => {
+  return (item) => {
     const { author = "", comment } = item.status ?? {};
     const text = `${item.service} ${author} ${comment ?? ""}`.toLowerCase();
     return words.every((word) => text.includes(word)) && tests.every(({ test }) => test(item, drafts));
-  });
-  const order = ORDERS[sort.key];
-  const sign = sort.descending ? -1 : 1;
-  return found.sort((one, other) => sign * order(one, other) || compare(one.service, other.service));
+  };
 }

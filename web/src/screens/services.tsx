@@ -16,10 +16,19 @@ import type { ScreenProps } from "../screens.ts";
 import { draftsOf } from "../store/drafts.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
-import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Field, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
+import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
-import { FILTERS, type Filter, find, readFilters, readSort, type Sort, type SortKey } from "./service_filters.ts";
+import {
+  FILTERS,
+  type Filter,
+  inOrder,
+  matches,
+  readFilters,
+  readSort,
+  type Sort,
+  type SortKey,
+} from "./service_filters.ts";
 
 const COLUMNS: readonly { key: SortKey; title: string }[] = [
   { key: "service", title: "Service" },
@@ -173,13 +182,15 @@ const left = { list: "", shown: 0, top: 0 };
 
 function List({ data, search, filters, sort, env, onClear }: ListProps) {
   const names = draftsOf();
+  const ordered = useMemo(() => inOrder(data.configs, sort), [data.configs, sort.key, sort.descending]);
   const found = useMemo(
-    () => find(data.configs, { search, filters, sort, drafts: names }),
-    [data.configs, search, filters.join(), sort.key, sort.descending, names],
+    () => ordered.filter(matches(search, filters, names)),
+    [ordered, search, filters.join(), names],
   );
   const list = JSON.stringify([env, search, filters, sort]);
   const isBack = left.list === list;
-  const shown = useDeferred(found.length, list, isBack ? left.shown : undefined);
+  const body = useRef<HTMLTableSectionElement>(null);
+  const { shown, rest } = useLongList(found.length, list, body, isBack ? left.shown : undefined);
   const place = useRef({ list, shown });
   place.current = { list, shown };
   useLayoutEffect(() => {
@@ -220,14 +231,15 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
             : "No service is like that. Clear the search and the filters to see all."}
         </p>
       ) : (
-        <table class="list services">
+        <table class="list services" aria-rowcount={found.length + 1}>
           <caption class="visually-hidden">{count}</caption>
           <Head sort={sort} />
-          <tbody>
-            {found.slice(0, shown).map((service) => (
+          <tbody ref={body}>
+            {found.slice(0, shown).map((service, at) => (
               <Row
                 key={service.service}
                 item={service}
+                at={at}
                 env={env}
                 hasDraft={names.has(`${service.environment}/${service.service}`)}
               />
@@ -235,6 +247,7 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
           </tbody>
         </table>
       )}
+      {rest > 0 && <div style={{ height: `${rest}px` }} />}
     </>
   );
 }
@@ -303,12 +316,20 @@ function Head({ sort }: { sort: Sort }) {
   );
 }
 
-function Row({ item, env, hasDraft }: { item: Service; env: string | undefined; hasDraft: boolean }) {
+interface RowProps {
+  item: Service;
+  /** Its place in the list, from 0. */
+  at: number;
+  env: string | undefined;
+  hasDraft: boolean;
+}
+
+function Row({ item, at, env, hasDraft }: RowProps) {
   // The same element as before is not looked at again.
   return useMemo(() => {
     const { author, comment } = item.status ?? {};
     return (
-      <tr>
+      <tr aria-rowindex={at + 2}>
         <th scope="row">
           <a href={href(["services", item.service], { env })}>{item.service}</a>
         </th>
@@ -324,7 +345,7 @@ function Row({ item, env, hasDraft }: { item: Service; env: string | undefined; 
         </td>
       </tr>
     );
-  }, [item, env, hasDraft]);
+  }, [item, at, env, hasDraft]);
 }
 
 function State({ item: { status = {} }, hasDraft }: { item: Service; hasDraft: boolean }) {
