@@ -4,13 +4,15 @@ import asyncio
 import gzip
 import re
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from browser import Visit, visiting
 from console_browser import Console, axe, settled, stops
-from daemons import Daemon
+from console_home import SERVICES, live_in, prepare
+from daemons import Daemon, serving
 from web_sites import behind_prefix, site
 
 # Each screen of the console.
@@ -19,6 +21,9 @@ SCREENS = [
     "#/compare?env1=dev&env2=prod",
     "#/environments?files=1",
     "#/environments/prod",
+    "#/services/voice_router",
+    "#/services/voice_router?tab=raw",
+    "#/services/voice_router?tab=history",
     "#/instances",
     "#/drift",
     "#/audit",
@@ -27,10 +32,23 @@ SCREENS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, str]]:
+    """A home in which something happened, and the token of its administrator."""
+    with serving(
+        tmp_path_factory.mktemp("home"), lambda daemon: prepare(daemon, *SERVICES), asyncio_debug=None
+    ) as daemon:
+        yield daemon, live_in(daemon)
+
+
 @pytest.mark.parametrize("route", SCREENS)
-async def test_a_screen_is_accessible(shared: Daemon, console: Console, route: str):
+async def test_a_screen_is_accessible(home: tuple[Daemon, str], console: Console, route: str):
     """To WCAG 2.2 AA, as far as axe-core sees it, in both themes and on a phone, which does not scroll sideways."""
-    page = await console.show(shared, route)
+    daemon, token = home
+    await console.sign_in(token)
+    # What an edit of the files would change, which is refused.
+    console.allow(r"status 422: POST \S+/reload")
+    page = await console.show(daemon, route)
     await axe(page)
     await console.picture(page, re.sub(r"\W+", "-", route).strip("-"))
     reached, controls = await stops(page)

@@ -1,5 +1,6 @@
 """The console in a browser, as a person uses it: routes, keyboard, accessibility, pictures."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,12 @@ class Console(Visit):
         super().__post_init__()
         # The console already asks for what the daemon does not have yet.
         self.allow(r"status 404: GET \S+/whoami")
+
+    async def sign_in(self, token: str) -> None:
+        """Have all pages from now on use a token, as if a person had entered it."""
+        keep = f"sessionStorage.setItem('aliciacfg.token', {json.dumps(token)})"
+        # An empty page has no storage.
+        await self.context.add_init_script(f"if (location.host) {keep}")
 
     async def show(self, daemon: Daemon | str, route: str = "#/services", page: Page | None = None) -> Page:
         """Open a route of a daemon's console, or of the console at an address, and wait until it shows something.

@@ -1,0 +1,216 @@
+"""No secret is found in what the console shows, keeps or sends, but in sealed boxes; and markup does nothing."""
+
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.async_api import Page, expect
+
+from callers import token
+from console_browser import Console, settled
+from daemons import Daemon, serving
+from page_traces import kept, sent
+from secret_forms import forms
+
+PLANTED = {
+    "file": "planted-file-81ab2c90",
+    "written": "planted-written-55d1e7f3",
+    "sealed": "planted-sealed-0c9d4be2",
+    "typed": "planted-typed-e4f71a68",
+    "typed in raw": "planted-raw-b6a2903d",
+    "refused": "planted-refused-77c3d5e1",
+    "given up": "planted-given-up-19fe02ab",
+}
+MARKUP = '<img src=x onerror="window.markup=1"><script>window.markup=2</script>'
+ROUTES = (
+    "#/services", "#/services/ai_service", "#/services/ai_service?tab=raw", "#/services/ai_service?tab=history",
+    "#/services/ai_service?tab=compare", "#/services/ai_service?tab=instances", "#/compare?service=ai_service",
+    "#/environments", "#/environments/prod", "#/drift", "#/audit", "#/tokens", "#/health",
+)  # fmt: skip
+
+
+def _prepare(daemon: Daemon) -> None:
+    daemon.keep_services("ai_service", "security_gateway", "tts_service", "voice_router")
+    (daemon.environments / "access.yaml").write_text(
+        "services:\n  tts_service: {secrets: plaintext}\nadmins: [operator]\n"
+    )
+    (daemon.environments / "dev-secrets.yaml").write_text(
+        f"services:\n  ai_service:\n    settings: {{grok_api_key: {PLANTED['file']}}}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with rules, whose files and revisions hold secrets."""
+    with serving(tmp_path_factory.mktemp("home"), _prepare, asyncio_debug=None) as made:
+        yield made
+
+
+FORMS = {name: forms(secret) for name, secret in PLANTED.items()}
+
+
+def _found(places: dict[str, str], secrets: dict[str, dict[str, bytes]] = FORMS) -> list[tuple[str, str, str]]:
+    """Return which secret is where, in which form."""
+    return [
+        (secret, form, place)
+        for place, text in places.items()
+        for secret, looks in secrets.items()
+        for form, needle in looks.items()
+        if needle in text.encode()
+    ]
+
+
+async def _enter_token(page: Page, token: str) -> None:
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Token").fill(token)
+    await dialog.get_by_role("button", name="Use it").click()
+    await expect(dialog).to_have_count(0)
+    await settled(page)
+
+
+async def _type_secret(page: Page, pointer: str, secret: str) -> None:
+    field = page.locator(f'[data-pointer="{pointer}"] input').first
+    await field.fill(secret)
+    await expect(page.get_by_role("region", name="Unsent edits")).to_be_visible()
+
+
+async def _apply(page: Page) -> None:
+    await page.get_by_role("button", name="Review …").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Comment").fill("by hand")
+    await dialog.get_by_role("button", name="Apply").click()
+    await expect(dialog).to_have_count(0)
+
+
+async def test_secrets_are_nowhere(home: Daemon, console: Console):
+    """Not in a page, a storage, a request or an answer, whatever a person looks at, types, applies or gives up."""
+    admin = token(home, "operator", role="admin")
+    for service, secret in (("ai_service", "written"), ("voice_router", "sealed")):
+        answer = home.http(
+            "PATCH",
+            f"/config/{service}",
+            {"mqtt_config": {"password": PLANTED[secret]}},
+            headers={"Authorization": f"Bearer {admin}"},
+        )
+        assert answer.status == 200, answer.body
+    # Before the token; nothing in prod; a refused secret.
+    console.allow("status 401", "status 404", r"status 422: \w+ \S+/security_gateway")
+    page = await console.show(home)
+    await _enter_token(page, admin)
+    seen: dict[str, str] = {}
+
+    async def look(name: str, *, typing: bool = False) -> None:
+        places = await kept(page)
+        if typing:
+            # What is typed is in its input, and nowhere else.
+            del places["page"]
+        seen.update({f"{name}: {place}": text for place, text in places.items()})
+
+    for route in ROUTES:
+        await console.show(home, route, page)
+        await look(route)
+    # Typed, and given up by a reload: no draft has it.
+    await console.show(home, "#/services/tts_service?filter=password", page)
+    await _type_secret(page, "/mqtt_config/password", PLANTED["given up"])
+    await look("typing", typing=True)
+    await page.reload()
+    await settled(page)
+    await look("reloaded")
+    # Typed and applied: the service gets it.
+    await _type_secret(page, "/mqtt_config/password", PLANTED["typed"])
+    await _apply(page)
+    await look("applied")
+    own = {"Authorization": f"Bearer {token(home, 'tts_service')}"}
+    opened = home.http("GET", "/config/tts_service", headers=own)
+    assert opened.json["config"]["mqtt_config"]["password"] == PLANTED["typed"]
+    # The same in the raw editor.
+    await console.show(home, "#/services/ai_service?tab=raw", page)
+    document = home.http("GET", "/config/ai_service", headers={"Authorization": f"Bearer {admin}"}).json["config"]
+    assert document["settings"]["openai_api_key"] == "***"
+    document["settings"]["openai_api_key"] = PLANTED["typed in raw"]
+    await page.get_by_role("textbox", name=re.compile("ai_service")).click()
+    await page.keyboard.press("ControlOrMeta+a")
+    await page.keyboard.insert_text(json.dumps(document, indent=2))
+    await expect(page.get_by_role("region", name="Unsent edits")).to_be_visible()
+    await look("typing in raw", typing=True)
+    await _apply(page)
+    await look("applied in raw")
+    # One that the schema refuses: the message says so without it.
+    await console.show(home, "#/services/security_gateway?filter=jwt_secret", page)
+    await _type_secret(page, "/settings/jwt_secret", PLANTED["refused"][:14])
+    await page.get_by_role("button", name="Review …").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("/settings/jwt_secret")
+    await look("refused", typing=True)
+    await page.reload()
+    for route in ROUTES:
+        await console.show(home, route, page)
+        await look(f"again {route}")
+    await _check(console, seen, admin)
+
+
+async def _check(console: Console, seen: dict[str, str], admin: str) -> None:
+    """Search what was seen and sent for secrets, which are there in boxes, and for the token."""
+    requests = await sent(console)
+    assert _found(seen | requests) == []
+    boxes = [text for name, text in requests.items() if "PATCH" in name and "sealed:v1:" in text]
+    assert boxes
+    # The token is in the storage of the tab and in one header.
+    in_places = {place for _, _, place in _found(seen, {"token": {"open": admin.encode()}})}
+    assert {place.rpartition(": ")[2] for place in in_places} == {"session storage"}
+    without_header = {name: re.sub(r'"authorization": "Bearer [^"]*"', "", text) for name, text in requests.items()}
+    assert _found(without_header, {"token": {"open": admin.encode()}}) == []
+
+
+async def test_the_search_would_find_them(home: Daemon, console: Console):
+    """The control: what a page shows, keeps and sends is found, in a shadow tree too."""
+    page = await console.show(home)
+    console.allow("status 40", "console: ")
+    needle = PLANTED["typed"]
+    await page.evaluate(
+        """async needle => {
+          localStorage.setItem("x", needle);
+          sessionStorage.setItem("x", needle);
+          history.replaceState({ needle }, "", "#/services?search=" + needle);
+          const host = document.body.appendChild(document.createElement("div"));
+          host.attachShadow({ mode: "open" }).appendChild(document.createElement("input")).value = needle;
+          console.log(needle);
+          await fetch("health", { headers: { "X-Needle": needle } });
+          await fetch("config/x", { method: "PUT", body: needle });
+        }""",
+        needle,
+    )
+    only = {"typed": {"open": needle.encode()}}
+    places = {place for _, _, place in _found(await kept(page), only)}
+    assert places == {"page", "local storage", "session storage", "history", "history state"}
+    requests = {re.sub(r"^\d+ |http://[^/]*", "", place) for _, _, place in _found(await sent(console), only)}
+    assert {"messages", "GET /health", "PUT /config/x"} <= requests
+
+
+async def test_markup_does_nothing(home: Daemon, console: Console):
+    """Markup in keys, values, comments, files and messages is shown as it is written; nothing of it runs."""
+    admin = token(home, "operator", role="admin")
+    headers = {"Authorization": f"Bearer {admin}"}
+    settings = {MARKUP: MARKUP, "list": [MARKUP], "javascript": "javascript:window.markup=3"}
+    for number, comment in enumerate(("first", MARKUP)):
+        patch = {"settings": {**settings, "number": number}}
+        answer = home.http("PATCH", "/config/voice_router?comment=" + quote(comment), patch, headers=headers)
+        assert answer.status == 200, answer.body
+    refused = home.environments / "prod-secrets.yaml"
+    refused.write_text(f"services:\n  voice_router:\n    settings: {{{json.dumps(MARKUP)}: [}}\n")
+    home.http("POST", "/reload", headers=headers)
+    console.allow("status 40[014]")
+    page = await console.show(home)
+    await _enter_token(page, admin)
+    shown: set[str] = set()
+    typed = quote(MARKUP, safe="")
+    routes = [route.replace("ai_service", "voice_router") for route in ROUTES]
+    for route in (*routes, f"#/services?search={typed}", f"#/{typed}", f"#/services/{typed}"):
+        await console.show(home, route, page)
+        assert await page.evaluate("() => window.markup") is None, route
+        assert await page.locator("#app img[src=x], #app script, a[href^=javascript]").count() == 0, route
+        if MARKUP in await page.locator("body").inner_text():
+            shown.add(route)
+    assert shown >= {"#/services/voice_router", "#/services/voice_router?tab=history"}
+    refused.unlink()
