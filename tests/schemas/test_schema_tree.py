@@ -114,12 +114,13 @@ def test_unknown_members_are_those_that_nothing_describes_in_an_object_whose_nam
 def test_a_place_has_a_node_whether_or_not_a_document_has_it(schemas: list[Any], names: list[str]):
     """Of its variable and its restarts the first and any subschema decide, as they do in order."""
     pointer = "".join(f"/{name.replace('~', '~0').replace('/', '~1')}" for name in names)
-    nodes = [node for _, node in at(schemas, pointer)]
+    marks = at(schemas, pointer)
+    nodes = [node for _, node in marks]
     found = schema_tree.node_at(schema_tree.compile_tree(schemas), pointer)
     assert found.variable == next((node["x-env"] for node in nodes if "x-env" in node), None)
     assert found.restart_required == any(node.get("x-restart-required") is True for node in nodes)
-    items = [node.get("items") for node in nodes]
-    assert found.items_need_restart == any(isinstance(item, dict) and item.get("x-restart-required") for item in items)
+    items = [node for _, node in of_items(marks)]
+    assert found.items_need_restart == any(node.get("x-restart-required") is True for node in items)
     assert found.declared == {name for node in nodes for name in node.get("properties", {})}
 
 

@@ -128,13 +128,16 @@ def test_restart_required_picks_the_marked_among_changed_places():
     assert schema.restart_required([*marked, *others]) == marked
 
 
-@pytest.mark.parametrize("pointer", ["/settings/group/a", "/settings/group/unknown", "/settings/list"])
+@pytest.mark.parametrize(
+    "pointer", ["/settings/group/a", "/settings/group/unknown", "/settings/list", "/settings/referring"]
+)
 def test_restart_required_of_a_whole_covers_its_parts(pointer: str):
     """A mark on an object means everything in it; one on the items of an array means the array, which is a leaf."""
     schema = settings(
         group={"type": "object", "x-restart-required": True, "properties": {"a": {"type": "integer"}}},
         list={"items": {"type": "string", "x-restart-required": True}},
-    )
+        referring={"items": {"$ref": "#/$defs/item"}},
+    ) | {"$defs": {"item": {"type": "string", "x-restart-required": True}}}
     assert found(schema) == {}
     assert compiled(schema).restart_required([pointer]) == [pointer]
 

@@ -73,12 +73,12 @@ class Node:
         schemas = [schema for _, schema in marks]
         said = [bool(schema[SENSITIVE]) for schema in schemas if SENSITIVE in schema]
         said += [True for schema in schemas if schema.get("writeOnly") is True]
-        items = [schema.get("items") for schema in schemas]
+        items = [target for root, schema in marks for target in follow(root, schema.get("items"))]
         self.described = bool(schemas)
         self.marked = any(said) if said else None
         self.numeric = any(schema.get("type") in ("integer", "number", "boolean") for schema in schemas)
         self.restart_required = any(schema.get(RESTART_REQUIRED) is True for schema in schemas)
-        self.items_need_restart = any(isinstance(item, dict) and item.get(RESTART_REQUIRED) is True for item in items)
+        self.items_need_restart = any(item.get(RESTART_REQUIRED) is True for item in items)
         self.variable = next(
             (str(schema[ENVIRONMENT_VARIABLE]) for schema in schemas if ENVIRONMENT_VARIABLE in schema), None
         )
