@@ -174,7 +174,7 @@ def test_nobody_may_only_ask_how_the_daemon_is(rules: Access):
     """Without a name everything but health is unauthorized, and the refusal says what to send."""
     unnamed = Caller(None, "http", proven=True, role="admin")
     assert check(rules, unnamed, "health").allowed
-    for operation in NEEDS.keys() - {"health"}:
+    for operation in NEEDS.keys() - {"health", "whoami"}:
         with pytest.raises(Unauthorized, match="send a token"):
             check(rules, unnamed, operation, "lamp")
 
@@ -225,7 +225,7 @@ def test_without_rules_and_tokens_everything_is_open_and_nobody_administers():
 def test_one_token_or_an_empty_file_closes_everything(closed: Access):
     """An empty file gives a service only its own configuration; a file emptied by accident does not open the home."""
     assert closed.enforced
-    for operation, service in product(NEEDS.keys() - {"health"}, HOME):
+    for operation, service in product(NEEDS.keys() - {"health", "whoami"}, HOME):
         need = NEEDS[operation]
         expected = service == "lamp" and need in {"read", "read_any", "own"}
         assert allows(closed, proven("lamp"), operation, service) == expected

@@ -121,7 +121,8 @@ async def effects(core: Core, token: str) -> dict[str, Any]:
         with pytest.raises(OperationError):
             await core.ask_as(ANONYMOUS, operation, "one" if operation == "get" else "")
     try:
-        bearer = core.parts.service.authorizer.verify_token(token)
+        found = core.parts.service.authorizer.verify_token(token)
+        bearer = (found.name, found.role)
     except OperationError:
         bearer = ("panel", "reader")
     listed = await core.ask("list")

@@ -15,6 +15,7 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Forbidden, Unauthorized
 from aliciacfg.http import callers
 from aliciacfg.http.callers import BrowserGuard, identify, is_loopback
+from aliciacfg.model.records import Token
 
 LOOPBACK = "127.0.0.1"
 ELSEWHERE = "192.168.1.20"
@@ -23,10 +24,10 @@ ELSEWHERE = "192.168.1.20"
 class Tokens:
     """Stands for the authorizer: knows one token."""
 
-    def verify_token(self, text: str) -> tuple[str, str]:
+    def verify_token(self, text: str) -> Token:
         if text != "acfg_good":
             raise Unauthorized("The token is not known.")
-        return "operator", "admin"
+        return Token(token_id="0a1b2c3d4e5f", digest="", name="operator", role="admin", created=0.0)
 
 
 def request(
@@ -70,7 +71,9 @@ def test_the_bearer_of_a_token_is_proven():
     """RFC 6750 §2.1, with the scheme in any case."""
     for scheme in ("Bearer", "bearer", "BEARER "):
         found = caller(request(ELSEWHERE, {"Authorization": f"{scheme} acfg_good"}))
-        assert found == Caller("operator", "http", proven=True, role="admin", address=ELSEWHERE)
+        assert found == Caller(
+            "operator", "http", proven=True, role="admin", address=ELSEWHERE, token_id="0a1b2c3d4e5f"
+        )
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer acfg_other", "Basic b3BlcmF0b3I6eA==", "acfg_good", ""])

@@ -12,7 +12,7 @@ from aliciacfg.api.requests import Request, WriteRequest
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import names
 from aliciacfg.operations.operation import Handler
-from aliciacfg.operations.table import BY_NAME, LOCAL_OPERATIONS, OPERATIONS, encode_answer
+from aliciacfg.operations.table import BY_NAME, HTTP_OPERATIONS, LOCAL_OPERATIONS, OPERATIONS, encode_answer
 
 # The public table: operation, what its name is about, HTTP method and path.
 PROMISED = {
@@ -38,6 +38,10 @@ PROMISED = {
     "audit": (None, "GET", "/audit"),
     "health": (None, "GET", "/health"),
     "replicas": (None, "GET", "/replicas"),
+    "whoami": (None, "GET", "/whoami"),
+    "tokens": (None, "GET", "/tokens"),
+    "create_token": (None, "POST", "/tokens"),
+    "revoke_token": ("token", "POST", "/tokens/{target}/revoke"),
 }
 FIELDS = {
     "get": {"at_least", "if_checksum", "revision", "pointer", "format", "wait_seconds"},
@@ -60,7 +64,7 @@ FIELDS = {
     "activate": {"dry_run", "comment"},
     "instances": {"at_least"},
     "drift": set[str](),
-    "audit": {"limit", "before", "service"},
+    "audit": {"limit", "before", "service", "who", "outcome"},
     "recipient": {"public_key"},
 }
 COMMON = {"request_id", "environment"}
@@ -77,7 +81,7 @@ def test_a_wrong_choice_is_told_with_its_alternatives(operation: str, field: str
     assert [problem.pointer for problem in refused.value.problems] == [f"/{field}"]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", [*OPERATIONS, *HTTP_OPERATIONS], ids=lambda operation: operation.name)
 def test_every_operation_is_where_the_contract_puts_it(operation: Any):
     """Target, method and path of every operation are public and do not change."""
     assert PROMISED[operation.name] == (operation.target, operation.method, operation.path)
@@ -85,8 +89,9 @@ def test_every_operation_is_where_the_contract_puts_it(operation: Any):
 
 def test_no_two_operations_answer_at_one_place():
     """No name or route occurs twice, and all operations are present."""
-    assert len(BY_NAME) == len(OPERATIONS) + len(LOCAL_OPERATIONS)
-    assert len({(operation.method, operation.path) for operation in OPERATIONS}) == len(OPERATIONS)
+    assert len(BY_NAME) == len(OPERATIONS) + len(HTTP_OPERATIONS) + len(LOCAL_OPERATIONS)
+    over_http = (*OPERATIONS, *HTTP_OPERATIONS)
+    assert len({(operation.method, operation.path) for operation in over_http}) == len(over_http)
     assert {
         "get",
         "set",
@@ -104,6 +109,7 @@ def test_no_two_operations_answer_at_one_place():
 def test_no_service_can_be_called_like_an_operation():
     """Neither the name of an operation nor another fixed word of a path is a valid service name."""
     assert {operation.name for operation in OPERATIONS} == set(get_args(names.OperationName))
+    assert {operation.name for operation in HTTP_OPERATIONS} == set(get_args(names.HttpOperationName))
     assert {operation.name for operation in LOCAL_OPERATIONS} == set(get_args(names.LocalOperationName))
     assert set(get_args(names.OperationName)) <= names.RESERVED_SERVICES
     words = {level for operation in OPERATIONS for level in operation.path.split("/")[2:]}

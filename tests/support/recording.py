@@ -94,6 +94,9 @@ VOLATILE: dict[str, Any] = {
     "url": "http://127.0.0.1:8026",
     "message_id": "6d1f7c1e-4a52-4f0b-9f0e-2b7a3c4d5e6f",
     "key_id": "0123456789abcdef",
+    "token_id": "0a1b2c3d4e5f",
+    "token": "acfg_0a1b2c3d4e5f_the-secret-part-that-is-shown-once-and-not-stored",
+    "created": _TIME,
     "public_key": "bm90IGEga2V5OyBpdCBzdGFuZHMgZm9yIG9uZSBoZXI=",
     "ETag": '"9b2e4f6a"',
 }
@@ -263,6 +266,7 @@ HTTP = (
         "list", "next", "The next page, with configurations", "GET",
         "/configs?limit=1&after=stt_service&include=config",
     ),
+    Http("list", "status", "How each service is", "GET", "/configs?include=status"),
     Http("list", "wrong_field", "A parameter that does not exist", "GET", "/configs?limt=1", status=400),
     Http("environments", "all", "Every environment", "GET", "/environments"),
     Http("activate", "dry_run", "What would change", "POST", "/environments/prod/activate", {"dry_run": True}),
@@ -275,6 +279,7 @@ HTTP = (
     Http("audit", "one_service", "What was done about one service", "GET", "/audit?service=weather_display&limit=2"),
     Http("health", "now", "A daemon that is well", "GET", "/health"),
     Http("replicas", "alone", "The only daemon of its home", "GET", "/replicas"),
+    Http("whoami", "open", "Where everybody may do everything", "GET", "/whoami"),
     Http("", "key", "To seal with", "GET", "/keys/current"),
     Http("", "ready", "It is usable", "GET", "/ready"),
 )  # fmt: skip
@@ -288,6 +293,16 @@ GUARDED = (
     Http(
         "recipient", "nobody", "Without a token", "PUT", "/config/voice_router/recipient",
         {"public_key": VOLATILE["public_key"]}, status=401,
+    ),
+    Http("whoami", "operator", "An administrator", "GET", "/whoami", None, {"Authorization": "Bearer {token}"}),
+    Http(
+        "create_token", "reader", "One that reads everything", "POST", "/tokens",
+        {"name": "dashboard", "role": "reader"}, {"Authorization": "Bearer {token}"},
+    ),
+    Http("tokens", "all", "All of them", "GET", "/tokens", None, {"Authorization": "Bearer {token}"}),
+    Http(
+        "revoke_token", "unknown", "One that does not exist", "POST", "/tokens/000000000000/revoke", {},
+        {"Authorization": "Bearer {token}"}, status=404,
     ),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Decision, Need, without_rules
 from aliciacfg.access.tokens import Presented, confirm, presented
 from aliciacfg.errors import NotFound
-from aliciacfg.model.records import Role, Token
+from aliciacfg.model.records import Token
 from aliciacfg.monitoring.alerts import Alerts
 
 
@@ -94,14 +94,13 @@ class Authorizer:
             raise NotFound(f"There is no token {token_id[:80]!r}; `aliciacfg token list` lists all tokens.")
         return found
 
-    def verify_token(self, text: str) -> tuple[str, Role]:
-        """Return the name and the role of a token.
+    def verify_token(self, text: str) -> Token:
+        """Return the stored token of a text.
 
         Raises:
             Unauthorized: The token is malformed, unknown, expired or revoked.
         """
-        token = self.confirm_token(presented(text))
-        return token.name, token.role
+        return self.confirm_token(presented(text))
 
     def confirm_token(self, sent: Presented) -> Token:
         """Return the stored token that was read already.

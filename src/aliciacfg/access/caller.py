@@ -17,6 +17,7 @@ class Caller(msgspec.Struct, frozen=True):
         proven: Whether the name is proven: by a token, or by a broker that enforces the access list.
         role: The role of the token; over MQTT always ``service``.
         address: The address of the peer, if the transport has one.
+        token_id: The public part of the token that proves the name; None if another thing does, or nothing.
         private: Whether only the peer can read the connection: it uses TLS, or does not leave this machine.
         answer_key: What the answer to its present request is kept under (``records.Answer``); None if it is not kept.
     """
@@ -27,6 +28,7 @@ class Caller(msgspec.Struct, frozen=True):
     role: Role = "service"
     address: str | None = None
     private: bool = False
+    token_id: str | None = None
     answer_key: tuple[str, str] | None = None
 
     @property

@@ -143,6 +143,59 @@ class SchemaAnswer(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a configuration and its service are, in a ``list`` with ``include=status``.
+
+    Attributes:
+        author: Who made the newest revision.
+        cause: Why.
+        comment: The author's comment.
+        breaking: Whether it removed a key or changed the JSON type of one.
+        changed_count: How many places it changed.
+        overlay: Whether there are changes made at run time.
+        may_write: Whether the caller may change it.
+        online: Whether the service has registered and not unregistered; missing if it never registered.
+        drift: How many differences from the store concern it; for administrators.
+        instances: How many running copies have reported, in the active environment; without those that have been silent
+            for a day and run something else.
+        behind: How many of them do not run the newest revision.
+        restart_pending: How many of these wait for a restart.
+        rejected: How many of these have rejected it.
+        problems: For how many reasons the files yield no other configuration; ``explain`` lists them.
+    """
+
+    author: str
+    cause: Cause
+    comment: str | None = None
+    breaking: bool = False
+    changed_count: int = 0
+    overlay: bool = False
+    may_write: bool = False
+    online: bool | UnsetType = UNSET
+    drift: int = 0
+    instances: int = 0
+    behind: int = 0
+    restart_pending: int = 0
+    rejected: int = 0
+    problems: int = 0
+
+
+class InvalidService(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that the files name and that has no configuration, because what they say is not valid.
+
+    Attributes:
+        problems: The reasons, each with file and line.
+        missing: The secrets that it lacks, if that is all.
+        may_write: Whether the caller may change it.
+    """
+
+    service: str
+    environment: str
+    problems: list[Problem]
+    missing: Pointers
+    may_write: bool
+
+
 class ListItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One configuration in a ``list``."""
 
@@ -153,14 +206,24 @@ class ListItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checksum: str
     last_updated: Timestamp
     config: dict[str, Any] | UnsetType = UNSET
+    status: ServiceStatus | UnsetType = UNSET
 
 
 class ListAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``list``; ``next`` is the ``after`` of the next page, null on the last."""
+    """``list``; ``next`` is the ``after`` of the next page, null on the last.
+
+    Attributes:
+        active: With ``include=status``: whether the environment is the active one.
+        protected: With ``include=status``: whether a write in it needs ``expected_revision``.
+        invalid: With ``include=status``, on the first page: at most 100 services without a configuration.
+    """
 
     configs: list[ListItem]
     next: str | None
     refused_edits: RefusedEdits = []
+    active: bool | UnsetType = UNSET
+    protected: bool | UnsetType = UNSET
+    invalid: list[InvalidService] = []
 
 
 class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -470,8 +533,45 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: int | None
 
 
+Reach = Annotated[
+    Literal["all", "some", "none"], Meta(description="Whether the caller may do it with all services, some or none.")
+]
+
+
+class WhoamiAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the caller is, and what it may do.
+
+    Attributes:
+        name: The caller's name; null if it is anonymous.
+        role: The role of its token; null without one.
+        open: Whether there are neither access rules nor tokens, so that everybody may do everything.
+        proven: Whether the name is proven.
+        private: Whether nobody but the caller can read the connection: HTTPS, or on one machine without a proxy.
+        admin: Whether it may do what administrators may.
+        read: Which services it may read.
+        write: Which services it may change.
+        tokens: Whether it may create and revoke tokens, here.
+        token_id: The id of its token.
+        expires: When its token expires; null for never.
+        environment: The active environment.
+    """
+
+    name: str | None
+    role: Role | None
+    open: bool
+    proven: bool
+    private: bool
+    admin: bool
+    read: Reach
+    write: Reach
+    tokens: bool
+    token_id: str | None
+    expires: Timestamp | None
+    environment: str
+
+
 class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``token_create``; ``token`` is shown only here and not stored."""
+    """A new token; ``token`` is its text, which is shown only here and not stored."""
 
     token: str
     token_id: str
@@ -493,7 +593,7 @@ class TokenItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokensAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``token_list``, ``token_revoke``"""
+    """Tokens without their texts."""
 
     tokens: list[TokenItem]
 

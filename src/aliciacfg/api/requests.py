@@ -19,7 +19,7 @@ from aliciacfg.api.fields import (
     RequestId,
     Revision,
 )
-from aliciacfg.model.records import Role
+from aliciacfg.model.records import AuditOutcome, Role
 
 MAX_WAIT_SECONDS = 300
 MAX_BATCH_UPDATES = 100
@@ -214,10 +214,18 @@ class AuditRequest(Request, frozen=True, kw_only=True):
         None
     )
     service: Annotated[str, Meta(description="Only entries about this service.")] | None = None
+    who: Annotated[str, Meta(description="Only entries about this caller.")] | None = None
+    outcome: Annotated[AuditOutcome, Meta(description="Only entries with this outcome.")] | None = None
 
 
 class TokenCreateRequest(Request, frozen=True, kw_only=True):
-    """``token_create``: makes a bearer token for HTTP."""
+    """A new bearer token for HTTP.
+
+    Attributes:
+        name: The name of its bearer, as in the access rules.
+        role: What it adds to the rules for that name.
+        expires_in_seconds: How long it is valid; without it, until it is revoked.
+    """
 
     name: str
     role: Role = "service"
@@ -249,10 +257,10 @@ class ListRequest(Request, frozen=True, kw_only=True):
         prefix: Only names with this prefix.
         limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
         after: Only names after this one: the ``next`` of the previous page.
-        include: ``config`` adds each configuration to the answer.
+        include: ``config`` adds each configuration to the answer, ``status`` how each one is.
     """
 
     prefix: str = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str = ""
-    include: Literal["config"] | None = None
+    include: Literal["config", "status"] | None = None

@@ -19,6 +19,7 @@ from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.event_feed import EventFeed, FeedParts
 from aliciacfg.operations.health import Health
+from aliciacfg.operations.identity import Identity
 from aliciacfg.operations.ledger import Ledger
 from aliciacfg.operations.reads import ReadOperations, ReadParts
 from aliciacfg.operations.registrations import Registrations
@@ -63,7 +64,7 @@ def make_service(
     return ConfigService(
         authorizer=parts.authorizer,
         audit_log=parts.audit_log,
-        reads=_reads(parts, instances, health.metrics, following),
+        reads=_reads(parts, instances, health, following),
         environment_reads=EnvironmentReads(
             configurations=parts.configurations,
             state=parts.state,
@@ -78,6 +79,7 @@ def make_service(
         ),
         admin=_admin(parts, key_rotation, verify, data),
         health=health,
+        identity=Identity(authorizer=parts.authorizer, state=parts.state),
         registrations=Registrations(
             configurations=parts.configurations,
             state=parts.state,
@@ -138,7 +140,7 @@ def _health(parts: Parts, reloads: Reloads, presence: Presence, instance: str) -
     )
 
 
-def _reads(parts: Parts, instances: Instances, metrics: Metrics, following: Following | None) -> ReadOperations:
+def _reads(parts: Parts, instances: Instances, health: Health, following: Following | None) -> ReadOperations:
     return ReadOperations(
         ReadParts(
             configurations=parts.configurations,
@@ -151,7 +153,8 @@ def _reads(parts: Parts, instances: Instances, metrics: Metrics, following: Foll
             audit_log=parts.audit_log,
             instances=instances,
             drift=parts.drift,
-            count_read=metrics.accessed,
+            count_read=health.metrics.accessed,
+            online=health.services_online,
             following=following,
         )
     )

@@ -53,8 +53,10 @@ def identify(request: web.Request, authorizer: Authorizer) -> Caller:
     header = request.headers.get(hdrs.AUTHORIZATION)
     if header is None:
         return Caller(None, "http", address=peer, private=private)
-    name, role = authorizer.verify_token(bearer_token(header))
-    return Caller(name, "http", proven=True, role=role, address=peer, private=private)
+    token = authorizer.verify_token(bearer_token(header))
+    return Caller(
+        token.name, "http", proven=True, role=token.role, address=peer, private=private, token_id=token.token_id
+    )
 
 
 def bearer_token(header: str) -> str:

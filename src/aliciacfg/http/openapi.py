@@ -21,7 +21,7 @@ from aliciacfg.http.refusals import STATUS, STATUS_OF_TYPE
 from aliciacfg.http.responses import JSON, MEDIA_TYPES, MERGE_PATCH
 from aliciacfg.operations import json_schemas
 from aliciacfg.operations.json_schemas import Field
-from aliciacfg.operations.table import OPERATIONS, Operation
+from aliciacfg.operations.table import HTTP_OPERATIONS, OPERATIONS, Operation
 
 EXAMPLES = "examples.json"
 
@@ -217,13 +217,13 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
     """
     shown = list(exchanges)
     paths: dict[str, JsonObject] = {}
-    for row in OPERATIONS:
+    for row in (*OPERATIONS, *HTTP_OPERATIONS):
         paths.setdefault(path_of(row), {})[row.method.lower()] = _operation(
             row, [one for one in shown if one.operation == row.name]
         )
     for other in _OTHER_ROUTES:
         paths[other.path] = {"get": _other_operation(other, [one for one in shown if one.path == other.path])}
-    structs = [struct for row in OPERATIONS for struct in _answer_structs(row)]
+    structs = [struct for row in (*OPERATIONS, *HTTP_OPERATIONS) for struct in _answer_structs(row)]
     structs += [row.items[1] for row in OPERATIONS if row.items is not None]
     structs += DATA.values()
     return {

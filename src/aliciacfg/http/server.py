@@ -36,7 +36,7 @@ from aliciacfg.http.repeats import Repeats
 from aliciacfg.http.responses import EncodedResponse, LargeResponses, Reply, not_modified, respond
 from aliciacfg.monitoring.metrics import OTHER, Outcome
 from aliciacfg.operations.service import ConfigService
-from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
+from aliciacfg.operations.table import HTTP_OPERATIONS, LOCAL_OPERATIONS, OPERATIONS, Operation
 
 _Handler = Callable[[web.Request], Awaitable[Reply | web.Response]]
 _AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -130,7 +130,7 @@ class HttpServer:
 
     def _add_routes(self, pages: Mapping[str, Page]) -> None:
         router = self._app.router
-        for operation in (*OPERATIONS, *LOCAL_OPERATIONS):
+        for operation in (*OPERATIONS, *HTTP_OPERATIONS, *LOCAL_OPERATIONS):
             path = operation.path.replace("{target}", "{name}")
             handler = self._operation_handler(operation)
             if operation.method == "GET":

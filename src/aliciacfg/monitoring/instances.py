@@ -19,6 +19,23 @@ _SAVE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
+class Summary:
+    """The copies of a service, counted.
+
+    Attributes:
+        count: How many there are, without those that have been silent for a day and run something else.
+        behind: How many do not run the newest revision.
+        restart_pending: How many of these wait for a restart.
+        rejected: How many of these have rejected a revision.
+    """
+
+    count: int = 0
+    behind: int = 0
+    restart_pending: int = 0
+    rejected: int = 0
+
+
+@dataclass(slots=True)
 class _Wanted:
     """The revision that the copies of a service have to apply.
 
@@ -131,6 +148,22 @@ class Instances:
             )
             for _, item in sorted(known.by_name.items())
         ]
+
+    def summary(self, service: str, *, current: Record) -> Summary:
+        """Return the number of copies of a service, compared with a revision."""
+        found = Summary()
+        known = self._services.get(service)
+        if known is None:
+            return found
+        now = self._clock()
+        for item in known.by_name.values():
+            runs = _runs(item, current)
+            if runs or now - item.last_seen <= FORGOTTEN_SECONDS:
+                found.count += 1
+                found.behind += not runs
+                found.restart_pending += not runs and item.status == "restart_pending"
+                found.rejected += not runs and item.status == "rejected"
+        return found
 
     def report(self, service: str, report: AppliedReport) -> Write | None:
         """Record a report, and return what has to be written to the store, if anything.

@@ -41,6 +41,7 @@ from aliciacfg.core.plan import ChangeContext
 from aliciacfg.core.state import State
 from aliciacfg.errors import (
     Conflict,
+    Forbidden,
     InvalidRequest,
     KeyFileError,
     Problem,
@@ -60,6 +61,8 @@ from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
 
+# Of the audit log, in one request for entries of a certain kind.
+_MAX_LOOKED_AT = 5000
 # Of the verification of all rows.
 _HISTORY_ALERT = "undecryptable:history"
 
@@ -118,9 +121,18 @@ class AdminOperations:
 
     async def audit(self, _caller: Caller, request: AuditRequest) -> Answer:
         """Return audit entries, newest first."""
-        found = await self._store.audit(before=request.before, limit=request.limit + 1, service=request.service)
-        page = Page[Audited](request.limit)
-        page.extend(found)
+        page, before, looked_at = Page[Audited](request.limit), request.before, 0
+        while not page.more and looked_at < _MAX_LOOKED_AT:
+            found = await self._store.audit(before=before, limit=request.limit + 1, service=request.service)
+            page.extend(entry for entry in found if _is_wanted(entry, request))
+            looked_at += len(found)
+            if len(found) <= request.limit:
+                break
+            before = found[-1].sequence
+        else:
+            # There may be more behind the entries that were looked at.
+            after = page.items[-1].sequence if page.more else before
+            return Answer.of(AuditAnswer(entries=page.items, next=after))
         return Answer.of(AuditAnswer(entries=page.items, next=page.items[-1].sequence if page.more else None))
 
     async def token_create(self, caller: Caller, request: TokenCreateRequest) -> Answer:
@@ -133,6 +145,46 @@ class AdminOperations:
         return Answer.of(
             TokenAnswer(token=text, token_id=token.token_id, name=token.name, role=token.role, expires=token.expires)
         )
+
+    async def tokens(self, _caller: Caller, request: Request) -> Answer:
+        """Return all tokens without their texts, oldest first, those that are revoked or expired as well."""
+        return await self.token_list(_caller, request)
+
+    async def create_token(self, caller: Caller, request: TokenCreateRequest) -> Answer:
+        """Create a token; only this answer has its text.
+
+        Only a caller with an administrator's token may, over HTTPS or on the machine of the daemon: the first token is
+        made with `aliciacfg token create`.
+
+        Raises:
+            Forbidden: The caller has no such token, or others may read the answer.
+        """
+        self._check_tokens(caller)
+        if not caller.private:
+            raise Forbidden(
+                "A new token is sent over HTTPS, or to the daemon's own machine without a proxy; use one of these, or "
+                "`aliciacfg token create` there."
+            )
+        return await self.token_create(caller, request)
+
+    async def revoke_token(self, caller: Caller, token_id: str, _request: Request) -> Answer:
+        """Revoke a token; a revoked one stays as it is."""
+        self._check_tokens(caller)
+        return await self.token_revoke(caller, TokenRevokeRequest(token_id=token_id))
+
+    def _check_tokens(self, caller: Caller) -> None:
+        """Return if a caller may change tokens over HTTP.
+
+        Where nothing is restricted yet, whoever comes first could keep the right to do everything.
+
+        Raises:
+            Forbidden: It has no administrator's token.
+        """
+        if not self._authorizer.access.administers(caller):
+            raise Forbidden(
+                "Only the token of an administrator changes tokens over HTTP; make the first one with `aliciacfg token "
+                "create NAME --role admin`."
+            )
 
     async def token_list(self, _caller: Caller, _request: Request) -> Answer:
         """Return all tokens without their texts, oldest first."""
@@ -305,6 +357,10 @@ class AdminOperations:
 
 def _context(caller: Caller, operation: str) -> ChangeContext:
     return ChangeContext(caller.author, "api", operation=operation, where=caller.where)
+
+
+def _is_wanted(entry: Audited, request: AuditRequest) -> bool:
+    return request.who in (None, entry.who) and request.outcome in (None, entry.outcome)
 
 
 def _token_item(token: Token) -> TokenItem:

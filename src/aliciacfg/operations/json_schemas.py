@@ -18,7 +18,7 @@ from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import ErrorCode
 from aliciacfg.model import names
-from aliciacfg.operations.table import OPERATIONS, Operation
+from aliciacfg.operations.table import HTTP_OPERATIONS, OPERATIONS, Operation
 
 _REF = "#/components/schemas/{name}"
 
@@ -35,6 +35,7 @@ TARGETS: Mapping[str, JsonObject] = {
         "pattern": f"^{names.PATTERN}$",
         "not": {"enum": cast("list[Json]", sorted(names.RESERVED_ENVIRONMENTS))},
     },
+    "token": {"description": "The id of a token.", "type": "string", "pattern": "^[0-9a-f]{12}$"},
 }
 """The schema of each kind of target."""
 
@@ -42,9 +43,9 @@ _ENVELOPE: JsonObject = {
     "status": {"const": "success"},
     "request_id": {"description": "The id of the request.", "anyOf": [{"type": "string"}, {"type": "null"}]},
 }
-_SUCCESSES = {answer.__name__ for row in OPERATIONS if not row.own_status for answer in row.answers} | {
-    PickedAnswer.__name__
-}
+_SUCCESSES = {PickedAnswer.__name__}.union(
+    answer.__name__ for row in (*OPERATIONS, *HTTP_OPERATIONS) if not row.own_status for answer in row.answers
+)
 # The items of ``results``, which msgspec does not know because they are encoded already.
 _RESULTS: Mapping[str, tuple[type[msgspec.Struct], ...]] = {
     BatchAnswer.__name__: (WriteAnswer, Failure),

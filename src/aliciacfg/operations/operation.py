@@ -17,7 +17,7 @@ from aliciacfg.api.requests import CurrentRequest, Request
 from aliciacfg.core.following import Following
 from aliciacfg.documents import Json, JsonObject, escape
 from aliciacfg.errors import Conflict, InvalidRequest, NotFound, Problem
-from aliciacfg.model.names import LocalOperationName, OperationName
+from aliciacfg.model.names import HttpOperationName, LocalOperationName, OperationName
 from aliciacfg.operations.service import ConfigService
 
 T = TypeVar("T")
@@ -130,14 +130,14 @@ class Operation:
         max_bytes: The largest request; None for the limit of a request with a configuration.
     """
 
-    name: OperationName | LocalOperationName
+    name: OperationName | HttpOperationName | LocalOperationName
     summary: str
     needs: Need
     handler: Handler
     answer: type[msgspec.Struct] | UnionType
     method: str
     path: str
-    target: Literal["service", "environment"] | None = None
+    target: Literal["service", "environment", "token"] | None = None
     body: Body = "none"
     writes: bool = False
     creates: bool = False

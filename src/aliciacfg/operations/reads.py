@@ -4,7 +4,7 @@ No read waits for a write, and only old revisions are read from the store.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -44,6 +44,7 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.env_export import as_variables
 from aliciacfg.operations.pages import Page
+from aliciacfg.operations.service_status import Statuses, StatusParts
 from aliciacfg.sources.unclear_services import MAX_OTHERS, looks_like
 
 # A write is in the database before it is answered, so one look there finds what the caller knows of. A little longer is
@@ -78,6 +79,7 @@ class ReadParts:
         instances: Knows which instances of services run what.
         drift: Has the findings.
         count_read: Counts the services whose configuration was read.
+        online: The services that have registered, and whether they are online.
     """
 
     configurations: Configurations
@@ -91,6 +93,7 @@ class ReadParts:
     instances: Instances
     drift: Drift
     count_read: CountRead
+    online: Mapping[str, bool]
     following: Following | None = None
 
 
@@ -265,6 +268,7 @@ class ReadOperations:
     async def list(self, caller: Caller, request: ListRequest) -> Answer:
         """Return the configurations of one environment that the caller may read, sorted by name."""
         environment = self._configurations.environment(request.environment)
+        statuses = self._statuses(caller, environment) if request.include == "status" else None
         page = Page[ListItem](request.limit)
         for service, record in self._readable(caller, environment, after=request.after, prefix=request.prefix):
             item = ListItem(
@@ -275,19 +279,35 @@ class ReadOperations:
                 checksum=record.checksum,
                 last_updated=record.timestamp,
                 config=self._parts.views.public(record) if request.include == "config" else UNSET,
+                status=UNSET if statuses is None else statuses.of(record),
             )
             if not page.add(item):
                 break
         readable = self._parts.authorizer.access.readable(caller)
-        return Answer.of(
-            ListAnswer(
-                configs=page.items,
-                next=page.items[-1].service if page.more else None,
-                refused_edits=self._parts.files.refused_edits(
-                    environment, sees=lambda name: name is None or readable is None or name in readable
-                ),
+        answer = ListAnswer(
+            configs=page.items,
+            next=page.items[-1].service if page.more else None,
+            refused_edits=self._parts.files.refused_edits(
+                environment, sees=lambda name: name is None or readable is None or name in readable
+            ),
+        )
+        if statuses is None:
+            return Answer.of(answer)
+        invalid = (
+            []
+            if request.after
+            else statuses.invalid(
+                lambda name: name.startswith(request.prefix) and (readable is None or name in readable)
             )
         )
+        return Answer.of(
+            msgspec.structs.replace(answer, active=statuses.active, protected=statuses.protected, invalid=invalid)
+        )
+
+    def _statuses(self, caller: Caller, environment: str) -> Statuses:
+        parts = self._parts
+        made = StatusParts(parts.state, parts.files, parts.authorizer, parts.drift, parts.instances, parts.online)
+        return Statuses(made, caller, environment)
 
     def _readable(
         self, caller: Caller, environment: str, *, after: str = "", prefix: str = ""

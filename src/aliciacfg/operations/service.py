@@ -11,6 +11,7 @@ from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.event_feed import EventFeed
 from aliciacfg.operations.health import Health
+from aliciacfg.operations.identity import Identity
 from aliciacfg.operations.ledger import Ledger
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.registrations import Registrations
@@ -32,6 +33,7 @@ class ConfigService:
         environments: The operations that change every configuration of an environment.
         admin: The operations for administrators.
         health: The health of the daemon.
+        identity: Tells callers who they are.
         registrations: Handles the registrations and reports of services.
         events: Tells readers what happens.
         workload: Gives each caller its share of the processor.
@@ -48,6 +50,7 @@ class ConfigService:
     environments: EnvironmentOperations
     admin: AdminOperations
     health: Health
+    identity: Identity
     registrations: Registrations
     events: EventFeed
     workload: Workload = field(default_factory=Workload)

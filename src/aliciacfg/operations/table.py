@@ -31,6 +31,7 @@ from aliciacfg.api.answers import (
     TokensAnswer,
     UnchangedAnswer,
     ValidateAnswer,
+    WhoamiAnswer,
     WriteAnswer,
 )
 from aliciacfg.api.encoding import Answer, encode_success
@@ -40,6 +41,7 @@ from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
+from aliciacfg.operations.identity import Identity
 from aliciacfg.operations.operation import Operation, on_all, on_target
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.service import ConfigService
@@ -68,6 +70,10 @@ def _environments(service: ConfigService) -> EnvironmentOperations:
 
 def _admin(service: ConfigService) -> AdminOperations:
     return service.admin
+
+
+def _identity(service: ConfigService) -> Identity:
+    return service.identity
 
 
 def _health(service: ConfigService) -> Health:
@@ -314,6 +320,51 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
 )
 
+HTTP_OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="whoami",
+        summary="Who the caller is, and what it may do",
+        needs="nothing",
+        handler=on_all(_identity, Identity.whoami, requests.Request),
+        answer=WhoamiAnswer,
+        method="GET",
+        path="/whoami",
+    ),
+    Operation(
+        name="tokens",
+        summary="List the tokens",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.tokens, requests.Request),
+        answer=TokensAnswer,
+        method="GET",
+        path="/tokens",
+    ),
+    Operation(
+        name="create_token",
+        summary="Create a token",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.create_token, requests.TokenCreateRequest),
+        answer=TokenAnswer,
+        method="POST",
+        path="/tokens",
+        body="fields",
+        writes=True,
+    ),
+    Operation(
+        name="revoke_token",
+        summary="Revoke a token",
+        target="token",
+        needs="admin",
+        handler=on_target(_admin, AdminOperations.revoke_token, requests.Request),
+        answer=TokensAnswer,
+        method="POST",
+        path="/tokens/{target}/revoke",
+        body="fields",
+        writes=True,
+    ),
+)
+"""Operations over HTTP alone: over MQTT a requester is its name on the broker, and tokens do not count."""
+
 LOCAL_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         name="token_create",
@@ -434,7 +485,9 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
 )
 """Operations of the daemon's socket in the data directory, for users who may write that directory."""
 
-BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in (*OPERATIONS, *LOCAL_OPERATIONS)}
+BY_NAME: Mapping[str, Operation] = {
+    operation.name: operation for operation in (*OPERATIONS, *HTTP_OPERATIONS, *LOCAL_OPERATIONS)
+}
 
 
 def encode_answer(operation: Operation, answer: Answer, request_id: str | None) -> bytes:

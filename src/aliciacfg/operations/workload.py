@@ -15,10 +15,10 @@ from typing import Generic, TypeVar
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Busy
-from aliciacfg.model.names import LocalOperationName, OperationName
+from aliciacfg.model.names import HttpOperationName, LocalOperationName, OperationName
 
 Result = TypeVar("Result")
-_Name = OperationName | LocalOperationName
+_Name = OperationName | HttpOperationName | LocalOperationName
 
 # What is forecast of an operation that a caller has not asked for before.
 _FIRST_FORECAST_SECONDS = 0.02

@@ -19,7 +19,7 @@ export interface Status {
   restart_pending?: number;
   problems?: number;
 }
-export type Service = Answers["ListItem"] & { status?: Status };
+export type Service = Omit<Answers["ListItem"], "status"> & { status?: Status };
 /** A service of the files that has no configuration, because what the files say of it is not valid. */
 export interface InvalidService {
   service: string;
@@ -48,7 +48,7 @@ export type Instance = Answers["InstanceItem"];
 export type Replicas = Answers["ReplicasAnswer"];
 export type Ready = { ready: boolean; mqtt_connected: boolean; reason?: string };
 
-type ListPage = Answers["ListAnswer"] & Partial<Pick<Services, "active" | "protected" | "invalid">>;
+type ListPage = Omit<Answers["ListAnswer"], "configs"> & { configs: Service[] };
 
 function listPage(
   environment: string | undefined,
@@ -56,7 +56,7 @@ function listPage(
   signal: AbortSignal | undefined,
 ): Promise<ListPage> {
   return request<ListPage>("GET", "/configs", {
-    query: { environment, ...more },
+    query: { environment, include: "status", ...more },
     ...(signal === undefined ? {} : { signal }),
   });
 }
@@ -64,7 +64,7 @@ function listPage(
 /** Return all services of an environment, page by page. */
 export async function services(environment: string | undefined, signal: AbortSignal): Promise<Services> {
   const first = await listPage(environment, { limit: 1000 }, signal);
-  const configs = first.configs as Service[];
+  const configs = first.configs;
   for (let after = first.next; after !== null; ) {
     const page = await listPage(environment, { after, limit: 1000 }, signal);
     configs.push(...page.configs);

@@ -442,6 +442,78 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/whoami": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who the caller is, and what it may do
+         * @description Return who the caller is, and what it may do; for everybody, also without a token.
+         */
+        get: operations["whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the tokens
+         * @description Return all tokens without their texts, oldest first, those that are revoked or expired as well.
+         *
+         *     With access rules: for administrators.
+         */
+        get: operations["tokens"];
+        put?: never;
+        /**
+         * Create a token
+         * @description Create a token; only this answer has its text.
+         *
+         *     Only a caller with an administrator's token may, over HTTPS or on the machine of the daemon: the first token is made with `aliciacfg token create`.
+         *
+         *     With access rules: for administrators.
+         */
+        post: operations["create_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tokens/{token}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke a token
+         * @description Revoke a token; a revoked one stays as it is.
+         *
+         *     With access rules: for administrators.
+         */
+        post: operations["revoke_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/events": {
         parameters: {
             query?: never;
@@ -588,16 +660,16 @@ export interface components {
              * @description By service, the secrets that it had in the environment before and has not in this one.
              * @default {}
              */
-            lacking_secrets: {
+            lacking_secrets?: {
                 [key: string]: string[];
             };
             /** @default false */
-            dry_run: boolean;
+            dry_run?: boolean;
             /**
              * @description By service: the old and the new value of each changed place, by JSON Pointer. At most 100 places of a service, none with a value of more than 1 KiB, and 64 KiB of all services.
              * @default {}
              */
-            changes: {
+            changes?: {
                 [key: string]: {
                     [key: string]: components["schemas"]["ValueChange"];
                 };
@@ -606,19 +678,19 @@ export interface components {
              * @description By service: how many changed places are not in `changes` because of its limits.
              * @default {}
              */
-            changes_left_out: {
+            changes_left_out?: {
                 [key: string]: number;
             };
             /**
              * @description Services that had no configuration before; their values are not in `changes`.
              * @default []
              */
-            added: string[];
+            added?: string[];
             /**
              * @description Services that have no configuration afterwards; their values are not in `changes`.
              * @default []
              */
-            removed: string[];
+            removed?: string[];
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
             difference?: {
                 [key: string]: Record<string, unknown>[];
@@ -653,7 +725,7 @@ export interface components {
             after?: number | null;
             detail?: string | null;
             /** @default 1 */
-            count: number;
+            count?: number;
             /** @description The place, as `ChainedRow` has it. */
             sequence: number;
             /** @description The checksum of the revision `before`. */
@@ -752,31 +824,31 @@ export interface components {
              * @description By environment that yields nothing valid: required members that are missing, and values whose variable is not set.
              * @default {}
              */
-            missing: {
+            missing?: {
                 [key: string]: string[];
             };
             /**
              * @description By environment, the reasons why what its files say of the service is not valid.
              * @default {}
              */
-            problems: {
+            problems?: {
                 [key: string]: components["schemas"]["Problem"][];
             };
             /**
              * @description Commands that correct all of it, where there are any.
              * @default []
              */
-            remedies: string[];
+            remedies?: string[];
             /**
              * @description JSON Pointers (RFC 6901).
              * @default []
              */
-            lacking_secrets: string[];
+            lacking_secrets?: string[];
             /**
              * @description JSON Pointers (RFC 6901).
              * @default []
              */
-            hidden: string[];
+            hidden?: string[];
         };
         /**
          * ConfigAnswer
@@ -804,7 +876,7 @@ export interface components {
              * @description Why edits of files are not in force; missing if all files are.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
         };
         /**
          * DeletedAnswer
@@ -827,7 +899,7 @@ export interface components {
             /** @description False: the configuration no longer exists. */
             remains?: boolean | null;
             /** @default false */
-            dry_run: boolean;
+            dry_run?: boolean;
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
             difference?: {
                 [key: string]: Record<string, unknown>[];
@@ -914,17 +986,17 @@ export interface components {
              * @description Commands that correct all of it, where there are any.
              * @default []
              */
-            remedies: string[];
+            remedies?: string[];
             /**
              * @description Values of its files that are not valid, which is no problem as long as a change made at run time hides them.
              * @default []
              */
-            hidden: components["schemas"]["Problem"][];
+            hidden?: components["schemas"]["Problem"][];
             /**
              * @description By service, the secrets that it has in the active environment and not in this one.
              * @default {}
              */
-            lacking_secrets: {
+            lacking_secrets?: {
                 [key: string]: string[];
             };
         };
@@ -943,7 +1015,7 @@ export interface components {
              * @description Why edits of files are not in force; missing if all files are.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
         };
         /**
          * ExplainAnswer
@@ -968,17 +1040,17 @@ export interface components {
              * @description JSON Pointers (RFC 6901).
              * @default []
              */
-            missing: string[];
+            missing?: string[];
             /**
              * @description The reasons why what the files say is not valid, each with file and line.
              * @default []
              */
-            problems: components["schemas"]["Problem"][];
+            problems?: components["schemas"]["Problem"][];
             /**
              * @description As in `environments`.
              * @default []
              */
-            hidden: components["schemas"]["Problem"][];
+            hidden?: components["schemas"]["Problem"][];
         };
         /**
          * Explained
@@ -1016,7 +1088,7 @@ export interface components {
              * @description Commands that correct all of it, where there are any.
              * @default []
              */
-            remedies: string[];
+            remedies?: string[];
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
             difference?: {
                 [key: string]: Record<string, unknown>[];
@@ -1025,7 +1097,7 @@ export interface components {
              * @description By service: the old and the new value of each changed place, by JSON Pointer. At most 100 places of a service, none with a value of more than 1 KiB, and 64 KiB of all services.
              * @default {}
              */
-            changes: {
+            changes?: {
                 [key: string]: {
                     [key: string]: components["schemas"]["ValueChange"];
                 };
@@ -1034,19 +1106,19 @@ export interface components {
              * @description By service: how many changed places are not in `changes` because of its limits.
              * @default {}
              */
-            changes_left_out: {
+            changes_left_out?: {
                 [key: string]: number;
             };
             /**
              * @description Services that had no configuration before; their values are not in `changes`.
              * @default []
              */
-            added: string[];
+            added?: string[];
             /**
              * @description Services that have no configuration afterwards; their values are not in `changes`.
              * @default []
              */
-            removed: string[];
+            removed?: string[];
             applied?: number;
             failed?: number;
         };
@@ -1093,14 +1165,14 @@ export interface components {
              * @description Without messages; at most 10.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
             /** @description Only where several daemons can serve the home (PostgreSQL). */
             replica?: components["schemas"]["OwnReplica"];
             /**
              * @description The daemons of the home, this one included, in the same case; `replicas` tells more.
              * @default []
              */
-            replicas: components["schemas"]["OtherReplica"][];
+            replicas?: components["schemas"]["OtherReplica"][];
         };
         /**
          * HealthEvent
@@ -1127,10 +1199,10 @@ export interface components {
              * @description Why edits of files are not in force; missing if all files are.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
             replica?: components["schemas"]["OwnReplicaEvent"];
             /** @default [] */
-            replicas: components["schemas"]["OtherReplica"][];
+            replicas?: components["schemas"]["OtherReplica"][];
         };
         /**
          * HelloEvent
@@ -1189,7 +1261,7 @@ export interface components {
             /** @description JSON Pointers (RFC 6901). */
             restart_required: string[];
             /** @default false */
-            deleted: boolean;
+            deleted?: boolean;
         };
         /**
          * InstanceItem
@@ -1239,6 +1311,20 @@ export interface components {
             service: string;
         };
         /**
+         * InvalidService
+         * @description A service that the files name and that has no configuration, because what they say is not valid.
+         */
+        InvalidService: {
+            service: string;
+            environment: string;
+            /** @description The reasons, each with file and line. */
+            problems: components["schemas"]["Problem"][];
+            /** @description JSON Pointers (RFC 6901). */
+            missing: string[];
+            /** @description Whether the caller may change it. */
+            may_write: boolean;
+        };
+        /**
          * ListAnswer
          * @description `list`; `next` is the `after` of the next page, null on the last.
          */
@@ -1253,7 +1339,16 @@ export interface components {
              * @description Why edits of files are not in force; missing if all files are.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
+            /** @description With `include=status`: whether the environment is the active one. */
+            active?: boolean;
+            /** @description With `include=status`: whether a write in it needs `expected_revision`. */
+            protected?: boolean;
+            /**
+             * @description With `include=status`, on the first page: at most 100 services without a configuration.
+             * @default []
+             */
+            invalid?: components["schemas"]["InvalidService"][];
         };
         /**
          * ListItem
@@ -1269,6 +1364,7 @@ export interface components {
             /** @description Unix seconds. */
             last_updated: number;
             config?: Record<string, unknown>;
+            status?: components["schemas"]["ServiceStatus"];
         };
         /**
          * Migration
@@ -1293,7 +1389,7 @@ export interface components {
              * @description By service: the old and the new value of each changed place, by JSON Pointer. At most 100 places of a service, none with a value of more than 1 KiB, and 64 KiB of all services.
              * @default {}
              */
-            changes: {
+            changes?: {
                 [key: string]: {
                     [key: string]: components["schemas"]["ValueChange"];
                 };
@@ -1302,7 +1398,7 @@ export interface components {
              * @description By service: how many changed places are not in `changes` because of its limits.
              * @default {}
              */
-            changes_left_out: {
+            changes_left_out?: {
                 [key: string]: number;
             };
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
@@ -1393,7 +1489,7 @@ export interface components {
              * @description Why edits of files are not in force; missing if all files are.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
         };
         /**
          * Problem
@@ -1449,14 +1545,14 @@ export interface components {
              * @description What the files say and probably do not mean, such as a misspelt name; and what changes made at run time hide of them.
              * @default []
              */
-            warnings: string[];
+            warnings?: string[];
             /** @default false */
-            dry_run: boolean;
+            dry_run?: boolean;
             /**
              * @description By service: the old and the new value of each changed place, by JSON Pointer. At most 100 places of a service, none with a value of more than 1 KiB, and 64 KiB of all services.
              * @default {}
              */
-            changes: {
+            changes?: {
                 [key: string]: {
                     [key: string]: components["schemas"]["ValueChange"];
                 };
@@ -1465,19 +1561,19 @@ export interface components {
              * @description By service: how many changed places are not in `changes` because of its limits.
              * @default {}
              */
-            changes_left_out: {
+            changes_left_out?: {
                 [key: string]: number;
             };
             /**
              * @description Services that had no configuration before; their values are not in `changes`.
              * @default []
              */
-            added: string[];
+            added?: string[];
             /**
              * @description Services that have no configuration afterwards; their values are not in `changes`.
              * @default []
              */
-            removed: string[];
+            removed?: string[];
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
             difference?: {
                 [key: string]: Record<string, unknown>[];
@@ -1528,7 +1624,7 @@ export interface components {
              * @description Whether the files on its disk are others than those that serve the home.
              * @default false
              */
-            files_differ: boolean;
+            files_differ?: boolean;
             /** @description Why it is not ready. */
             problem?: string | null;
             /** @description The highest that it works with. Only where several daemons can serve the home (PostgreSQL). */
@@ -1581,12 +1677,121 @@ export interface components {
             version: string;
         };
         /**
+         * ServiceStatus
+         * @description How a configuration and its service are, in a `list` with `include=status`.
+         */
+        ServiceStatus: {
+            /** @description Who made the newest revision. */
+            author: string;
+            /**
+             * @description Why.
+             * @enum {unknown}
+             */
+            cause: "activation" | "api" | "file" | "migration" | "registration" | "restore" | "rollback";
+            /** @description The author's comment. */
+            comment?: string | null;
+            /**
+             * @description Whether it removed a key or changed the JSON type of one.
+             * @default false
+             */
+            breaking?: boolean;
+            /**
+             * @description How many places it changed.
+             * @default 0
+             */
+            changed_count?: number;
+            /**
+             * @description Whether there are changes made at run time.
+             * @default false
+             */
+            overlay?: boolean;
+            /**
+             * @description Whether the caller may change it.
+             * @default false
+             */
+            may_write?: boolean;
+            /** @description Whether the service has registered and not unregistered; missing if it never registered. */
+            online?: boolean;
+            /**
+             * @description How many differences from the store concern it; for administrators.
+             * @default 0
+             */
+            drift?: number;
+            /**
+             * @description How many running copies have reported, in the active environment; without those that have been silent for a day and run something else.
+             * @default 0
+             */
+            instances?: number;
+            /**
+             * @description How many of them do not run the newest revision.
+             * @default 0
+             */
+            behind?: number;
+            /**
+             * @description How many of these wait for a restart.
+             * @default 0
+             */
+            restart_pending?: number;
+            /**
+             * @description How many of these have rejected it.
+             * @default 0
+             */
+            rejected?: number;
+            /**
+             * @description For how many reasons the files yield no other configuration; `explain` lists them.
+             * @default 0
+             */
+            problems?: number;
+        };
+        /**
          * Sides
          * @description The values of both sides at one place.
          */
         Sides: {
             env1: unknown;
             env2: unknown;
+        };
+        /**
+         * TokenAnswer
+         * @description A new token; `token` is its text, which is shown only here and not stored.
+         */
+        TokenAnswer: {
+            /** @constant */
+            status: "success";
+            /** @description The id of the request. */
+            request_id: string | null;
+            token: string;
+            token_id: string;
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "metrics" | "reader" | "service" | "writer";
+            expires: number | null;
+        };
+        /**
+         * TokenItem
+         * @description One token without its secret; if `confirmed` is false, its row in the database is not what the daemon wrote.
+         */
+        TokenItem: {
+            token_id: string;
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "metrics" | "reader" | "service" | "writer";
+            /** @description Unix seconds. */
+            created: number;
+            expires: number | null;
+            revoked: number | null;
+            confirmed: boolean;
+        };
+        /**
+         * TokensAnswer
+         * @description Tokens without their texts.
+         */
+        TokensAnswer: {
+            /** @constant */
+            status: "success";
+            /** @description The id of the request. */
+            request_id: string | null;
+            tokens: components["schemas"]["TokenItem"][];
         };
         /**
          * UnchangedAnswer
@@ -1601,7 +1806,7 @@ export interface components {
             revision: number;
             checksum: string;
             /** @default true */
-            unchanged: boolean;
+            unchanged?: boolean;
         };
         /**
          * ValidateAnswer
@@ -1615,7 +1820,7 @@ export interface components {
             valid: boolean;
             problems: components["schemas"]["Problem"][];
             /** @default [] */
-            warnings: string[];
+            warnings?: string[];
         };
         /**
          * ValueChange
@@ -1626,6 +1831,46 @@ export interface components {
             old?: unknown;
             /** @description The value after; missing if there is none. */
             new?: unknown;
+        };
+        /**
+         * WhoamiAnswer
+         * @description Who the caller is, and what it may do.
+         */
+        WhoamiAnswer: {
+            /** @constant */
+            status: "success";
+            /** @description The id of the request. */
+            request_id: string | null;
+            /** @description The caller's name; null if it is anonymous. */
+            name: string | null;
+            /** @description The role of its token; null without one. */
+            role: ("admin" | "metrics" | "reader" | "service" | "writer") | null;
+            /** @description Whether there are neither access rules nor tokens, so that everybody may do everything. */
+            open: boolean;
+            /** @description Whether the name is proven. */
+            proven: boolean;
+            /** @description Whether nobody but the caller can read the connection: HTTPS, or on one machine without a proxy. */
+            private: boolean;
+            /** @description Whether it may do what administrators may. */
+            admin: boolean;
+            /**
+             * @description Whether the caller may do it with all services, some or none.
+             * @enum {unknown}
+             */
+            read: "all" | "none" | "some";
+            /**
+             * @description Whether the caller may do it with all services, some or none.
+             * @enum {unknown}
+             */
+            write: "all" | "none" | "some";
+            /** @description Whether it may create and revoke tokens, here. */
+            tokens: boolean;
+            /** @description The id of its token. */
+            token_id: string | null;
+            /** @description When its token expires; null for never. */
+            expires: number | null;
+            /** @description The active environment. */
+            environment: string;
         };
         /**
          * WriteAnswer
@@ -1653,7 +1898,7 @@ export interface components {
              * @description Why edits of files are not in force; missing if all files are.
              * @default []
              */
-            refused_edits: components["schemas"]["RefusedEdit"][];
+            refused_edits?: components["schemas"]["RefusedEdit"][];
             message: string;
             /** @description JSON Pointers (RFC 6901). */
             changed: string[];
@@ -1661,21 +1906,21 @@ export interface components {
             restart_required: string[];
             warnings: string[];
             /** @default false */
-            unchanged: boolean;
+            unchanged?: boolean;
             /** @default false */
-            dry_run: boolean;
+            dry_run?: boolean;
             /**
              * @description The old and the new value of each place in `changed`, by JSON Pointer; none if the configuration is new. At most 100 places, none with a value of more than 1 KiB.
              * @default {}
              */
-            changes: {
+            changes?: {
                 [key: string]: components["schemas"]["ValueChange"];
             };
             /**
              * @description How many places of `changed` are not in `changes` for that reason.
              * @default 0
              */
-            changes_left_out: number;
+            changes_left_out?: number;
             remains?: boolean;
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
             difference?: {
@@ -2234,8 +2479,8 @@ export interface operations {
                 limit?: number;
                 /** @description Only names after this one: the `next` of the previous page. */
                 after?: string;
-                /** @description `config` adds each configuration to the answer. */
-                include?: "config";
+                /** @description `config` adds each configuration to the answer, `status` how each one is. */
+                include?: "config" | "status";
             };
             header?: never;
             path?: never;
@@ -2785,6 +3030,10 @@ export interface operations {
                 before?: number;
                 /** @description Only entries about this service. */
                 service?: string;
+                /** @description Only entries about this caller. */
+                who?: string;
+                /** @description Only entries with this outcome. */
+                outcome?: "done" | "refused" | "secrets_delivered" | "secrets_tried";
             };
             header?: never;
             path?: never;
@@ -2865,6 +3114,154 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    whoami: {
+        parameters: {
+            query?: {
+                /** @description Echoed in the answer; at most 64 bytes. */
+                request_id?: string;
+                /** @description Default: the active environment. */
+                environment?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhoamiAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    tokens: {
+        parameters: {
+            query?: {
+                /** @description Echoed in the answer; at most 64 bytes. */
+                request_id?: string;
+                /** @description Default: the active environment. */
+                environment?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokensAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    create_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    request_id?: string | null;
+                    environment?: string | null;
+                    /** @description The name of its bearer, as in the access rules. */
+                    name: string;
+                    /**
+                     * @description What it adds to the rules for that name.
+                     * @default service
+                     * @enum {unknown}
+                     */
+                    role?: "admin" | "metrics" | "reader" | "service" | "writer";
+                    /** @description How long it is valid; without it, until it is revoked. */
+                    expires_in_seconds?: number | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    revoke_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a token. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    request_id?: string | null;
+                    environment?: string | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokensAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["RequestTimeout"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["ValidationFailed"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };

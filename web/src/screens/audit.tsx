@@ -199,7 +199,7 @@ function EntryRow({ entry }: { entry: Audited }) {
       </td>
       <td data-label="Operation">
         {entry.operation}
-        {entry.count > 1 && <span class="muted"> ({entry.count} times)</span>}
+        {(entry.count ?? 1) > 1 && <span class="muted"> ({entry.count} times)</span>}
       </td>
       <td data-label="Outcome">
         <Tag tone={tone}>{text}</Tag>

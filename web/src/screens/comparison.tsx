@@ -257,7 +257,7 @@ function Incomplete({ answer }: { answer: Answers["CompareAnswer"] }) {
       ))}
       {(answer.remedies?.length ?? 0) > 0 && (
         <Notice>
-          <Remedies commands={answer.remedies} />
+          <Remedies commands={answer.remedies ?? []} />
         </Notice>
       )}
     </>

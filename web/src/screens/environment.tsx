@@ -108,7 +108,7 @@ function Overview({ item, active, admin }: { item: Environment; active: string; 
         <>
           <h2>Hidden values</h2>
           <p>These values of the files are not valid. It does no harm as long as run-time changes lie above them.</p>
-          <ProblemList problems={item.hidden} />
+          <ProblemList problems={item.hidden ?? []} />
         </>
       )}
     </>
@@ -335,7 +335,8 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
         </p>
         {Object.keys(answer.lacking_secrets ?? {}).length > 0 && (
           <p>
-            {counted(Object.keys(answer.lacking_secrets).length, "service lacks", "services lack")} secrets afterwards.
+            {counted(Object.keys(answer.lacking_secrets ?? {}).length, "service lacks", "services lack")} secrets
+            afterwards.
           </p>
         )}
         <Field label="Comment" hint="For the history. It may stay empty.">

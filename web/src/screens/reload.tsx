@@ -129,7 +129,7 @@ function Outcome({ answer }: { answer: Loaded }) {
       {(answer.warnings?.length ?? 0) > 0 && (
         <Notice tone="warning" title="Warnings">
           <ul class="problems">
-            {answer.warnings.map((warning) => (
+            {(answer.warnings ?? []).map((warning) => (
               <li key={warning}>{warning}</li>
             ))}
           </ul>
