@@ -53,6 +53,12 @@ const theme = EditorView.theme({
   ".cm-textfield": { backgroundColor: "var(--surface)", color: "var(--text)", borderColor: "var(--control)" },
   ".cm-button": { backgroundImage: "none", backgroundColor: "var(--surface)", color: "var(--text)" },
   ".cm-tooltip": { backgroundColor: "var(--surface)", color: "var(--text)", borderColor: "var(--control)" },
+  // The library's own marks are data: images, which the policy does not allow.
+  ".cm-lintRange": { backgroundImage: "none", textDecoration: "underline wavy", textDecorationColor: "var(--bad)" },
+  ".cm-lintRange-active": { backgroundColor: "var(--bad-ground)" },
+  ".cm-lint-marker": { content: "none", width: "1em", height: "auto" },
+  ".cm-lint-marker:before": { content: '"!"', color: "var(--bad)", fontWeight: "700" },
+  ".cm-diagnostic-error": { borderLeftColor: "var(--bad)" },
   ".cm-changedLine": { backgroundColor: "var(--good-ground) !important" },
   "&.cm-merge-a .cm-changedLine, .cm-deletedChunk": { backgroundColor: "var(--bad-ground) !important" },
   ".cm-changedText, .cm-deletedChunk .cm-deletedText": {

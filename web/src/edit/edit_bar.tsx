@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { hasSecrets, unsent } from "../form/edits.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
+import { visible } from "../ui/value_rows.ts";
 import { Authors } from "./conflict_choice.tsx";
 import type { OtherDraft, Session } from "./session.ts";
 
@@ -154,14 +155,21 @@ function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) 
 function Newer({ session }: { session: Session }) {
   const news = session.news.value;
   if (news === undefined) return null;
+  const [entry] = news.entries;
   return (
     <div class="line info">
       <div>
-        <strong>Revision {news.revision} was made elsewhere and is shown now.</strong>
-        <Authors news={news} />
+        <strong>Revision {news.revision}</strong> by {visible(entry?.author ?? "somebody else")}
+        {entry !== undefined && (
+          <>
+            , <Time seconds={entry.timestamp} />,
+          </>
+        )}{" "}
+        is shown now.
         {news.changes.length > 0 && (
           <details>
             <summary>{places(news.changes.length)} changed</summary>
+            <Authors news={news} />
             <Differences changes={news.changes} old="before" new="now" />
           </details>
         )}

@@ -135,12 +135,16 @@ function Editor({ session, tree, readOnly, format }: RawEditorProps) {
       waiting = kept.text;
       read();
     } else check(base.config);
-    // Without a text of its own the editor shows the edits on the newest configuration.
+    // Without a text of its own the editor shows the edits on the newest configuration. A draft may bring one later.
     const stop = session.text.subscribe((text) => {
-      if (text !== undefined || waiting !== undefined) return;
-      base = session.base.peek();
-      showText(editor, shown());
-      check(base.config);
+      if (waiting !== undefined || text?.text === editor.state.doc.toString()) return;
+      base = text?.base ?? session.base.peek();
+      showText(editor, text?.text ?? shown());
+      if (text?.broken === undefined) check(base.config);
+      else {
+        waiting = text.text;
+        read();
+      }
     });
     const follow = session.base.subscribe((next) => {
       if (session.text.peek() !== undefined || waiting !== undefined || next === base) return;

@@ -14,6 +14,7 @@ import { TokenDialog } from "../ui/token_dialog.tsx";
 import { visible } from "../ui/value_rows.ts";
 import { Conflicts } from "./conflict_choice.tsx";
 import { Lazy } from "./lazy.tsx";
+import { inOrderOf } from "./member_order.ts";
 import { randomId } from "./random.ts";
 import { configurationOf } from "./service_data.ts";
 import type { Session } from "./session.ts";
@@ -47,6 +48,7 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
   const [allowBreaking, setAllowBreaking] = useState(false);
   const [again, setAgain] = useState(0);
   const trial = useTrial(session, of, allowBreaking, again);
+  const breaking = useBreaking(trial, allowBreaking);
   const retry = () => setAgain((times) => times + 1);
   const [sending, setSending] = useState<{ message: string } | undefined>();
   const [outcome, setOutcome] = useState<Exclude<Outcome, { kind: "done" }> & { write: Write; answer: WriteAnswer }>();
@@ -88,15 +90,8 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
         >
           {outcome !== undefined && <Failed outcome={outcome} onPlace={onPlace} />}
           <Conflicts session={session} />
-          <Tried
-            trial={trial}
-            session={session}
-            of={of}
-            onPlace={onPlace}
-            onRetry={retry}
-            onAllow={() => setAllowBreaking(true)}
-            allowed={allowBreaking}
-          />
+          {breaking !== undefined && <Breaking error={breaking} allowed={allowBreaking} onAllow={setAllowBreaking} />}
+          <Tried trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
           {trial.state === "ready" && !unknown && (
             <>
               <Effects trial={trial} session={session} isProtected={isProtected} />
@@ -104,7 +99,10 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
               <Comment session={session} />
             </>
           )}
-          <Announcement>{sending?.message ?? (trial.state === "ready" ? summary(trial.answer) : "")}</Announcement>
+          <Announcement>
+            {sending?.message ??
+              (trial.state === "ready" ? summary(changesOf(session.base.peek().config, trial.answer).length) : "")}
+          </Announcement>
           {sending !== undefined && <p class="loading">{sending.message}</p>}
           <div class="buttons">
             {unknown ? (
@@ -133,8 +131,8 @@ const TITLES: Record<Reviewed["kind"], string> = {
   unset: "Review of the reset",
 };
 
-function summary({ changed }: WriteAnswer): string {
-  return changed.length === 1 ? "One place would change." : `${changed.length} places would change.`;
+function summary(count: number): string {
+  return count === 1 ? "One place would change." : `${count} places would change.`;
 }
 
 function around(report: (state: { message: string }) => void) {
@@ -160,7 +158,9 @@ async function finish(
   { revision, answer }: Outcome & { kind: "done" },
 ): Promise<void> {
   const before = session.base.peek();
-  let base = answer && { config: answer.config as JsonObject, revision: answer.revision, epoch: answer.epoch };
+  // Members stay where they were shown.
+  const config = answer && (inOrderOf(before.config, answer.config as JsonObject) as JsonObject);
+  let base = answer && config && { config, revision: answer.revision, epoch: answer.epoch };
   if (base === undefined) {
     const read = new AbortController().signal;
     base = await configurationOf(write.service, write.environment, read, revision).catch(() => undefined);
@@ -273,14 +273,12 @@ interface TriedProps {
   trial: Trial;
   session: Session;
   of: Reviewed;
-  allowed: boolean;
   onPlace: (pointer: string) => void;
   onRetry: () => void;
-  onAllow: () => void;
 }
 
 /** What hinders the write, if anything does. */
-function Tried({ trial, session, of, allowed, onPlace, onRetry, onAllow }: TriedProps) {
+function Tried({ trial, session, of, onPlace, onRetry }: TriedProps) {
   switch (trial.state) {
     case "trying":
       return (
@@ -318,17 +316,12 @@ function Tried({ trial, session, of, allowed, onPlace, onRetry, onAllow }: Tried
         </Notice>
       );
     case "refused":
-      return trial.error.code === "incompatible" && !allowed ? (
-        <Breaking error={trial.error} onAllow={onAllow} />
-      ) : (
+      // What would break is shown with the question whether to do it nevertheless.
+      return trial.error.code === "incompatible" ? null : (
         <Refused error={trial.error} onPlace={onPlace} onRetry={onRetry} />
       );
     case "ready":
-      return trial.write.allowBreaking ? (
-        <Notice tone="warning" title="Members disappear or change their type.">
-          <p>A program that relies on them may fail.</p>
-        </Notice>
-      ) : null;
+      return null;
   }
 }
 
@@ -343,12 +336,28 @@ function Unsent({ session, onPlace }: { session: Session; onPlace: (pointer: str
   );
 }
 
-function Breaking({ error, onAllow }: { error: RequestError; onAllow: () => void }) {
+/** Return the refusal of what would break programs; it stays while the user allows it. */
+function useBreaking(trial: Trial, allowed: boolean): RequestError | undefined {
+  const [error, setError] = useState<RequestError>();
+  useEffect(() => {
+    if (trial.state === "refused" && trial.error.code === "incompatible") setError(trial.error);
+    else if (trial.state !== "trying" && !allowed) setError(undefined);
+  }, [trial]);
+  return error;
+}
+
+interface BreakingProps {
+  error: RequestError;
+  allowed: boolean;
+  onAllow: (allowed: boolean) => void;
+}
+
+function Breaking({ error, allowed, onAllow }: BreakingProps) {
   return (
     <Notice tone="warning" title={error.message}>
       <Problems problems={error.problems} />
       <label class="check">
-        <input type="checkbox" onChange={(event) => event.currentTarget.checked && onAllow()} />
+        <input type="checkbox" checked={allowed} onChange={(event) => onAllow(event.currentTarget.checked)} />
         Do it nevertheless: programs that rely on these members may fail
       </label>
     </Notice>
@@ -497,7 +506,7 @@ function Effects({
         </Notice>
       )}
       <p>
-        {answer.message}. {summary(answer)}
+        {answer.message}. {summary(changes.length)}
         {restart.length > 0 &&
           ` ${restart.length === 1 ? "One takes" : `${restart.length} take`} effect after a restart of ${session.service}.`}
       </p>

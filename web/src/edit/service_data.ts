@@ -96,38 +96,23 @@ export async function schemaOf(
 }
 
 /** What the list of services says of one. */
-export interface Status {
+export interface Status extends Partial<Answers["ServiceStatus"]> {
   /** Whether this caller may change it; undefined if the daemon does not say. */
   mayWrite: boolean | undefined;
-  active: boolean | undefined;
+  active: boolean;
   protected: boolean;
-  author?: string;
-  cause?: string;
-  comment?: string | null;
-  online?: boolean;
-  drift?: number;
-  instances?: number;
-  behind?: number;
-  rejected?: number;
-}
-
-interface ListPage {
-  configs: { service: string; status?: Partial<Status> & { may_write?: boolean } }[];
-  invalid?: { service: string; may_write: boolean }[];
-  active?: boolean;
-  protected?: boolean;
 }
 
 export async function statusOf(service: string, environment: string | undefined, signal: AbortSignal): Promise<Status> {
   // Of all names with this prefix the name itself comes first.
-  const query = { environment, prefix: service, limit: 1 };
-  const page = await request<ListPage>("GET", "/configs", { query, signal });
+  const query = { environment, prefix: service, limit: 1, include: "status" };
+  const page = await request<Answers["ListAnswer"]>("GET", "/configs", { query, signal });
   const found = page.configs.find((item) => item.service === service)?.status;
   const invalid = page.invalid?.find((item) => item.service === service);
   return {
     ...found,
     mayWrite: found === undefined ? invalid?.may_write : (found.may_write ?? false),
-    active: page.active,
+    active: page.active ?? environment === undefined,
     protected: page.protected ?? false,
   };
 }

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { environments } from "../api/queries.ts";
 import { reversed } from "../edit/conflicts.ts";
 import type { TextFormat } from "../edit/drafts.ts";
 import { EditBar } from "../edit/edit_bar.tsx";
@@ -77,6 +78,8 @@ function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
   const [reviewed, setReviewed] = useState<Reviewed>({ kind: "edits" });
   const readOnly = whyReadOnly(status, name);
   const opened = useRef(false);
+  const known = useResource("environments", environments, ["environment", "files"]).data?.environments;
+  const isProtected = status?.protected || (known?.find((each) => each.name === data.environment)?.protected ?? false);
 
   const review = (of: Reviewed) => {
     setReviewed(of);
@@ -108,7 +111,7 @@ function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
   useShortcut(() => session.isEdited && readOnly === undefined && review({ kind: "edits" }));
   return (
     <>
-      <ServiceHeader name={name} data={data} status={status} route={route} />
+      <ServiceHeader name={name} data={data} status={status} isProtected={isProtected} route={route} />
       {data.revision === 0 && (
         <Notice tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
           <p>What the files say of it is not valid. It begins with the first change that makes it valid.</p>
@@ -152,7 +155,7 @@ function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
         <Review
           session={session}
           of={reviewed}
-          isProtected={status?.protected ?? false}
+          isProtected={isProtected}
           whole={tab === "raw"}
           onClose={close}
           onPlace={goTo}

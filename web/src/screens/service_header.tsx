@@ -11,15 +11,16 @@ interface ServiceHeaderProps {
   name: string;
   data: Configuration;
   status: Status | undefined;
+  isProtected: boolean;
   route: Route;
 }
 
-export function ServiceHeader({ name, data, status, route }: ServiceHeaderProps) {
+export function ServiceHeader({ name, data, status, isProtected, route }: ServiceHeaderProps) {
   return (
     <>
       <div class="service-head">
         <Environment data={data} route={route} />
-        <dl class="facts">
+        <dl class="service-facts">
           <Fact title="Revision">{data.revision === 0 ? "none" : data.revision}</Fact>
           {data.version && <Fact title="Version">{data.version}</Fact>}
           {data.last_updated !== undefined && (
@@ -33,7 +34,7 @@ export function ServiceHeader({ name, data, status, route }: ServiceHeaderProps)
         <div class="service-states">
           {status?.active === true && <Tag tone="info">active environment</Tag>}
           {status?.active === false && <Tag>not the active environment</Tag>}
-          {status?.protected && <Tag tone="warning">protected</Tag>}
+          {isProtected && <Tag tone="warning">protected</Tag>}
           {status?.online !== undefined && (
             <Tag tone={status.online ? "good" : "neutral"}>{status.online ? "online" : "offline"}</Tag>
           )}
@@ -47,6 +48,7 @@ export function ServiceHeader({ name, data, status, route }: ServiceHeaderProps)
               {status?.behind} of {status?.instances} copies behind
             </Tag>
           )}
+          {(status?.restart_pending ?? 0) > 0 && <Tag tone="warning">restart pending</Tag>}
           {(status?.rejected ?? 0) > 0 && <Tag tone="bad">rejected by {status?.rejected} of its copies</Tag>}
         </div>
       </div>
@@ -69,7 +71,7 @@ function Environment({ data, route }: { data: Configuration; route: Route }) {
   const names = known.data?.environments.map(({ name }) => name) ?? [];
   if (!names.includes(data.environment)) {
     return (
-      <dl class="facts">
+      <dl class="service-facts">
         <Fact title="Environment">{data.environment}</Fact>
       </dl>
     );

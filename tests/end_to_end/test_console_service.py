@@ -1,0 +1,400 @@
+"""The screen of one service in a real browser: edits, their review, conflicts, drafts, secrets, the raw editor."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from playwright.async_api import Locator, Page, Route, expect
+
+from callers import bearing, token
+from console_browser import Console, axe, has_focus, press, settled, tab_to
+from daemons import Daemon
+from mqtt_clients import client
+
+PLANTED = "planted-secret-71c3"
+PASTE = """(content, text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", text);
+  content.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+STORAGE = "() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])"
+
+
+def bar(page: Page) -> Locator:
+    return page.get_by_role("region", name="Unsent edits")
+
+
+def dialog(page: Page) -> Locator:
+    return page.get_by_role("dialog")
+
+
+async def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, Any]:
+    answer = await asyncio.to_thread(daemon.http, "PATCH", f"/config/{service}{query}", body)
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+async def review(page: Page, *, dry_run: bool = True) -> Locator:
+    """Open the review, and wait until the daemon has tried out the edits."""
+    await bar(page).get_by_role("button", name="Review …").click()
+    if dry_run:
+        await expect(dialog(page).get_by_role("button", name="Apply to")).to_be_enabled()
+    return dialog(page)
+
+
+async def apply(page: Page) -> None:
+    await dialog(page).get_by_role("button", name="Apply to").click()
+    await expect(dialog(page)).to_have_count(0)
+
+
+async def places(page: Page) -> list[str]:
+    """Return the places that the review lists."""
+    return await dialog(page).locator(".differences .place code").all_inner_texts()
+
+
+async def test_a_flag_is_changed_by_keyboard_and_arrives_and_is_undone(module_daemon: Daemon, console: Console):
+    """From the list to the subscriber and back without a mouse; nothing is sent before the review."""
+    page = await console.show(module_daemon)
+    await press(page, page.get_by_role("link", name="tts_service", exact=True))
+    flag = page.get_by_role("checkbox", name="audio_generation", exact=True)
+    before = module_daemon.config("tts_service")
+    async with client(module_daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/tts_service")
+        await press(page, flag, "Space")
+        # The shortcut spares the way through all fields.
+        await page.keyboard.press("Control+s")
+        await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_enabled()
+        assert await has_focus(dialog(page).get_by_role("heading", level=2))
+        await expect(dialog(page).locator(".differences > li")).to_contain_text("false")
+        await axe(page)
+        await console.picture(page, "review")
+        await tab_to(page, dialog(page).get_by_label("Comment"))
+        await page.keyboard.type("too loud")
+        assert module_daemon.config("tts_service")["revision"] == before["revision"]
+        assert [each.url for each in console.requests if each.method == "PATCH" and "dry_run" not in each.url] == []
+        await page.keyboard.press("Enter")
+        update = await _revision(mqtt, before["revision"] + 1)
+        assert update["config"]["features"]["audio_generation"] is False
+        assert update["changed"] == ["/features/audio_generation"]
+        await expect(bar(page)).to_contain_text(f"Revision {before['revision'] + 1} is in force.")
+        await expect(flag).not_to_be_checked()
+        newest = module_daemon.http("GET", "/config/tts_service/history?limit=1").json["revisions"][0]
+        assert newest["comment"] == "too loud"
+
+        await press(page, bar(page).get_by_role("button", name="Undo …"))
+        await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_enabled()
+        await press(page, dialog(page).get_by_role("button", name="Apply to dev"))
+        update = await _revision(mqtt, before["revision"] + 2)
+    assert update["config"]["features"] == before["config"]["features"]
+    await expect(flag).to_be_checked()
+    await expect(bar(page)).to_contain_text("is undone")
+
+
+async def _revision(mqtt: Any, revision: int) -> dict[str, Any]:
+    """Return the update of a revision; the retained one may come first."""
+    while True:
+        update = (await mqtt.until("alicia/config/update/tts_service")).json
+        if update["revision"] == revision:
+            return update
+
+
+async def test_of_two_tabs_the_second_decides(module_daemon: Daemon, console: Console):
+    """What only the other tab changed is taken over; what both changed waits, with both values."""
+    first, second = [await console.show(module_daemon, "#/services/stt_service") for _ in range(2)]
+    for page, seconds in ((first, "41"), (second, "42")):
+        await page.get_by_label("max_audio_seconds", exact=True).fill(seconds)
+    await second.get_by_label("stt_language", exact=True).fill("de")
+    await first.get_by_label("whisper_model", exact=True).select_option("small")
+    # The second one has its review open when the first one applies.
+    await review(second)
+    await review(first)
+    await apply(first)
+    conflict = dialog(second).get_by_role("group", name="/settings/max_audio_seconds")
+    await expect(conflict).to_be_visible(timeout=2000)
+    assert await conflict.locator("dd").all_inner_texts() == ["30", "42", "41"]
+    await expect(dialog(second).get_by_role("button", name="Apply to dev")).to_be_disabled()
+    await expect(second.get_by_label("whisper_model", exact=True).locator("option:checked")).to_have_text("small")
+    await axe(second)
+    await console.picture(second, "conflict")
+    # The decision is asked for after a reload, too.
+    await second.reload()
+    await settled(second)
+    await expect(conflict).to_be_visible()
+    await conflict.get_by_role("button", name="Keep mine").click()
+    await expect(dialog(second).get_by_role("button", name="Apply to dev")).to_be_enabled()
+    assert sorted(await places(second)) == ["/settings/max_audio_seconds", "/settings/stt_language"]
+    await apply(second)
+    settings = module_daemon.config("stt_service")["config"]["settings"]
+    assert (settings["max_audio_seconds"], settings["stt_language"], settings["whisper_model"]) == (42, "de", "small")
+
+
+async def test_a_write_that_meets_a_newer_revision_changes_nothing(module_daemon: Daemon, console: Console):
+    """Without events the 412 tells it: the newer revision is read, and the review shows what is left to do."""
+    console.allow("status 412: PATCH")
+    page = await console.page()
+    # As in a tab whose stream of events hangs.
+    await page.route("**/events*", lambda _: None)
+    await console.show(module_daemon, "#/services/sonos_service", page)
+    volume = page.get_by_label("log_level", exact=True)
+    await volume.select_option("ERROR")
+    await review(page)
+    made = await patch(module_daemon, "sonos_service", {"features": {"metrics": False}})
+    await dialog(page).get_by_role("button", name="Apply to dev").click()
+    await expect(dialog(page)).to_contain_text("Somebody else changed it first")
+    assert module_daemon.config("sonos_service")["revision"] == made["revision"]
+    await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_enabled()
+    await apply(page)
+    config = module_daemon.config("sonos_service")["config"]
+    assert (config["settings"]["log_level"], config["features"]["metrics"]) == ("ERROR", False)
+
+
+async def test_a_change_elsewhere_is_shown_without_touching_what_is_typed(module_daemon: Daemon, console: Console):
+    """Within a second; the field keeps focus, text and cursor, and no decision is needed."""
+    page = await console.show(module_daemon, "#/services/ai_service")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    field = page.get_by_label("max_tokens", exact=True)
+    await field.press("End")
+    await page.keyboard.type("1")
+    typed = await field.input_value()
+    flag = page.get_by_role("checkbox", name="metrics", exact=True)
+    checked = await flag.is_checked()
+    made = await patch(module_daemon, "ai_service", {"features": {"metrics": not checked}}, "?comment=from+elsewhere")
+    await expect(flag).to_be_checked(checked=not checked, timeout=1000)
+    await expect(bar(page)).to_contain_text(f"Revision {made['revision']} by")
+    await page.keyboard.type("2")
+    assert await has_focus(field)
+    assert await field.input_value() == typed + "2"
+    await expect(bar(page)).not_to_contain_text("changed meanwhile")
+
+
+async def test_a_draft_outlives_the_page_and_has_no_secret(module_daemon: Daemon, console: Console):
+    """It comes back after a reload and in a later tab; two open tabs have two; a discarded one is gone."""
+    page = await console.show(module_daemon, "#/services/grok_integration")
+    tokens = page.get_by_label("max_tokens", exact=True)
+    await tokens.fill("4321")
+    await page.get_by_label("grok_api_key", exact=True).fill(PLANTED)
+    await expect(bar(page)).to_contain_text("2 unsent edits")
+    page.on("dialog", lambda asked: asyncio.ensure_future(asked.accept()))
+    await page.reload()
+    await settled(page)
+    await expect(bar(page)).to_contain_text("Your draft was restored.")
+    await expect(bar(page)).to_contain_text("/settings/grok_api_key")
+    await expect(tokens).to_have_value("4321")
+    await expect(page.get_by_label("grok_api_key", exact=True)).to_have_value("")
+    assert PLANTED not in await page.evaluate(STORAGE)
+
+    other = await console.show(module_daemon, "#/services/grok_integration")
+    await expect(bar(other)).to_contain_text("Another tab has unsent edits")
+    await expect(other.get_by_label("max_tokens", exact=True)).not_to_have_value("4321")
+    await other.get_by_label("max_tokens", exact=True).fill("1111")
+    await expect(bar(other)).to_contain_text("1 unsent edit")
+    await other.close()
+    await page.reload()
+    await settled(page)
+    await expect(tokens).to_have_value("4321")
+    # The list says which services have one.
+    await page.close()
+    later = await console.show(module_daemon, "#/services/grok_integration")
+    await expect(bar(later)).to_contain_text("Your draft was restored.")
+    await bar(later).get_by_role("button", name="Discard …").last.click()
+    await dialog(later).get_by_role("button", name="Discard", exact=True).click()
+    await expect(bar(later).get_by_role("button", name="Review …")).to_have_count(0)
+    for button in await bar(later).get_by_role("button", name="Discard that draft").all():
+        await button.click()
+    assert "draft/" not in await later.evaluate(STORAGE)
+
+
+async def test_a_secret_is_sealed_in_the_browser_and_opened_by_the_daemon(module_daemon: Daemon, console: Console):
+    """No request and no storage has it in the open; the daemon finds the very text that was typed."""
+    bodies: list[str] = []
+    console.context.on("request", lambda request: bodies.append(f"{request.url} {request.post_data}"))
+    page = await console.show(module_daemon, "#/services/security_gateway")
+    secret = f"{PLANTED}-that-is-long-enough-for-it"
+    await page.get_by_label("jwt_secret", exact=True).fill(secret)
+    await review(page)
+    await expect(dialog(page).locator(".differences")).to_contain_text("A secret that changed")
+    await apply(page)
+    await expect(bar(page)).to_contain_text("is in force")
+    same = await patch(module_daemon, "security_gateway", {"settings": {"jwt_secret": secret}})
+    assert same["unchanged"] is True
+    assert [body for body in bodies if PLANTED in body] == []
+    assert "sealed:v1:" in "".join(bodies)
+    assert PLANTED not in await page.evaluate(STORAGE)
+    assert PLANTED not in await page.content()
+
+
+async def test_a_refused_value_leads_to_its_field(module_daemon: Daemon, console: Console):
+    """The daemon's problems are listed with the focus on them; choosing one goes to the field, what was typed stays."""
+    console.allow("status 422: PATCH", "status 409: PATCH")
+    page = await console.show(module_daemon, "#/services/device_manager?tab=raw")
+    await _replace(page, {"log_level": "SHOUT"})
+    await expect(page.get_by_text("1 problem")).to_be_visible()
+    await review(page, dry_run=False)
+    await expect(dialog(page).get_by_role("alert")).to_be_focused()
+    await dialog(page).get_by_role("button", name="/settings/log_level").click()
+    await expect(dialog(page)).to_have_count(0)
+    await expect(page.get_by_label("log_level", exact=True)).to_be_focused()
+    await expect(bar(page)).to_contain_text("1 unsent edit")
+
+
+async def _text(page: Page) -> str:
+    """Return the text of the raw editor."""
+    return await page.locator(".raw-editor .cm-content").evaluate("one => one.cmTile.view.state.doc.toString()")
+
+
+async def _replace(page: Page, settings: dict[str, Any] | None = None, text: str | None = None) -> None:
+    """Paste a text into the raw editor: the configuration with other settings, or any text."""
+    content = page.locator(".raw-editor .cm-content")
+    await content.click()
+    if text is None:
+        document = json.loads(await _text(page))
+        document["settings"].update(settings or {})
+        text = json.dumps({name: value for name, value in document.items() if value is not None}, indent=2)
+    await page.keyboard.press("Control+a")
+    await content.evaluate(PASTE, text)
+
+
+async def test_hard_numbers_and_names_pass_through_every_editor(module_daemon: Daemon, console: Console):
+    """Numbers beyond 2^53 and names with . / # ~ stay as they are, in the form, as JSON and as YAML."""
+    page = await console.show(module_daemon, "#/services/event_scheduler?tab=raw")
+    document = json.loads(await _text(page))
+    hard = {"a.b/c~d#e": 9007199254740993, "whole": 1, "nested/~": {"": "empty name"}}
+    document["settings"].update(hard)
+    await _replace(page, text=json.dumps(document).replace('"whole": 1', '"whole": 1.0'))
+    await review(page)
+    await expect(dialog(page).locator(".differences")).to_contain_text("/settings/a.b~1c~0d#e")
+    await expect(dialog(page).locator(".differences")).to_contain_text("9007199254740993")
+    await expect(dialog(page)).to_contain_text("not described by the schema")
+    await apply(page)
+    stored = module_daemon.http("GET", "/config/event_scheduler").body.decode()
+    assert '"a.b/c~d#e":9007199254740993' in stored
+    settings = json.loads(stored)["config"]["settings"]
+    assert {name: settings[name] for name in hard} == hard
+    await page.get_by_label("Format").select_option("YAML")
+    await expect(page.get_by_role("textbox", name="as YAML")).to_be_visible()
+    text = await _text(page)
+    assert "a.b/c~d#e: 9007199254740993" in text
+    await _replace(page, text=text.replace("9007199254740993", "9007199254740995"))
+    await review(page)
+    assert await places(page) == ["/settings/a.b~1c~0d#e"]
+    await apply(page)
+    await axe(page)
+    await console.picture(page, "raw")
+    await page.get_by_role("link", name="Form").click()
+    await page.get_by_label("a.b/c~d#e", exact=True).fill("9007199254740997")
+    await review(page)
+    await console.picture(page, "review-hard")
+    await apply(page)
+    assert module_daemon.config("event_scheduler")["config"]["settings"]["a.b/c~d#e"] == 9007199254740997
+
+
+async def test_a_text_that_is_no_configuration_yet_is_kept(module_daemon: Daemon, console: Console):
+    """It says where it breaks, blocks the review, and comes back after a reload, unless a secret may stand in it."""
+    page = await console.show(module_daemon, "#/services/device_registry?tab=raw")
+    whole = await _text(page)
+    await _replace(page, text=whole.rstrip()[:-1] + ', "typed": ')
+    await expect(bar(page)).to_contain_text("a text that is no configuration yet")
+    await page.reload()
+    await settled(page)
+    await expect(page.locator(".raw-editor .cm-content")).to_contain_text('"typed"')
+    await page.get_by_role("button", name="Back to the last text that was one").click()
+    await expect(bar(page)).not_to_contain_text("no configuration yet")
+    assert await _text(page) == whole
+    await _replace(page, text=f'{{"mqtt_config": {{"password": "{PLANTED}", ')
+    await expect(bar(page)).to_contain_text("a text that is no configuration yet")
+    await page.reload()
+    await settled(page)
+    await expect(page.locator(".raw-editor .cm-content")).not_to_contain_text(PLANTED)
+    assert PLANTED not in await page.evaluate(STORAGE)
+
+
+async def test_a_breaking_change_asks_first(module_daemon: Daemon, console: Console):
+    """What disappears is named, and only a confirmation sends it."""
+    console.allow("status 409: PATCH")
+    await patch(module_daemon, "multi_language", {"settings": {"to_be_removed": 1}})
+    page = await console.show(module_daemon, "#/services/multi_language?tab=raw")
+    document = json.loads(await _text(page))
+    del document["settings"]["to_be_removed"]
+    await _replace(page, text=json.dumps(document))
+    await review(page, dry_run=False)
+    await expect(dialog(page)).to_contain_text("/settings/to_be_removed")
+    await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_disabled()
+    await dialog(page).get_by_role("checkbox", name="Do it nevertheless").check()
+    await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_enabled()
+    await apply(page)
+    assert "to_be_removed" not in module_daemon.config("multi_language")["config"]["settings"]
+
+
+async def test_a_write_whose_answer_is_lost_is_done_once(module_daemon: Daemon, console: Console):
+    """The console asks again with the same id, and finds its own revision rather than a conflict."""
+    console.allow("failed: PATCH", "status 412: PATCH")
+    lost: list[str] = []
+
+    async def lose(route: Route) -> None:
+        if route.request.method != "PATCH" or "dry_run" in route.request.url or lost:
+            await route.continue_()
+            return
+        lost.append(route.request.url)
+        await route.fetch()
+        await route.abort()
+
+    page = await console.show(module_daemon, "#/services/load_balancer")
+    await page.route("**/config/load_balancer?*", lose)
+    before = module_daemon.config("load_balancer")["revision"]
+    flag = page.get_by_role("checkbox", name="metrics", exact=True)
+    await flag.click()
+    await review(page)
+    await apply(page)
+    await expect(bar(page)).to_contain_text(f"Revision {before + 1} is in force.")
+    assert lost
+    assert module_daemon.config("load_balancer")["revision"] == before + 1
+    await expect(bar(page)).not_to_contain_text("unsent")
+
+
+async def test_a_service_that_lacks_its_secrets_is_completed(module_daemon: Daemon, console: Console):
+    """A service of the files without a configuration shows what they say and what is missing; typing it begins it."""
+    console.allow(r"status 404: GET \S+/config/health_monitor\?")
+    page = await console.show(module_daemon, "#/services/health_monitor?env=prod")
+    await expect(page.get_by_text("has no configuration in prod yet")).to_be_visible()
+    await page.get_by_role("button", name="/mqtt_config/password").first.click()
+    password = page.get_by_label("password", exact=True)
+    await expect(password).to_be_focused()
+    await password.fill(PLANTED)
+    await review(page)
+    await expect(dialog(page)).to_contain_text("prod is protected.")
+    await apply(page)
+    assert module_daemon.config("health_monitor", "?environment=prod")["revision"] == 1
+
+
+async def test_without_the_right_to_write_everything_is_read_only(make_daemon: Callable[..., Daemon], console: Console):
+    """A reader sees all of it and why nothing can be changed; with another token the same page can, and sends it."""
+    console.allow("status 401: GET", "status 403: GET")
+    daemon = make_daemon().start()
+    reader, writer = token(daemon, "ann", role="reader"), token(daemon, "operator", role="admin")
+    page = await console.show(daemon, "#/services/voice_router")
+    await _use(page, reader)
+    await expect(page.get_by_text("Read only.")).to_be_visible()
+    flag = page.get_by_role("checkbox", name="metrics", exact=True)
+    await expect(flag).to_be_disabled()
+    await page.get_by_role("link", name="Raw").click()
+    await expect(page.get_by_role("textbox", name="as JSON")).to_have_attribute("aria-readonly", "true")
+    await axe(page)
+    await console.picture(page, "read-only")
+    await page.get_by_role("link", name="Form").click()
+    await page.get_by_role("button", name="Forget the token").click()
+    await _use(page, writer)
+    await expect(flag).to_be_enabled()
+    await flag.click()
+    await review(page)
+    await apply(page)
+    newest = bearing(daemon, writer)("GET", "/config/voice_router/history?limit=1").json["revisions"][0]
+    assert newest["author"].startswith("operator")
+    assert writer not in page.url
+
+
+async def _use(page: Page, text: str) -> None:
+    """Answer the question for a token."""
+    await dialog(page).get_by_label("Token", exact=True).fill(text)
+    await dialog(page).get_by_role("button", name="Use it").click()
+    await expect(dialog(page)).to_have_count(0)
