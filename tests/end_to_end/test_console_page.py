@@ -27,6 +27,7 @@ SCREENS = [
     "#/instances",
     "#/drift",
     "#/audit",
+    "#/tokens",
     "#/health",
     "#/nothing",
 ]

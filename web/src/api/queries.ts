@@ -2,32 +2,10 @@
 
 import { type Answers, configPath, RequestError, request } from "./client.ts";
 
-/** What `include=status` adds to each service of the list. What is missing is 0, false or unknown. */
-export interface Status {
-  author?: string;
-  cause?: string;
-  comment?: string | null;
-  breaking?: boolean;
-  changed_count?: number;
-  overlay?: boolean;
-  may_write?: boolean;
-  online?: boolean;
-  drift?: number;
-  instances?: number;
-  behind?: number;
-  rejected?: number;
-  restart_pending?: number;
-  problems?: number;
-}
+/** What an event has not told of yet is missing. */
+export type Status = Partial<Omit<Answers["ServiceStatus"], "cause">> & { cause?: string };
 export type Service = Omit<Answers["ListItem"], "status"> & { status?: Status };
-/** A service of the files that has no configuration, because what the files say of it is not valid. */
-export interface InvalidService {
-  service: string;
-  environment: string;
-  problems: Answers["Problem"][];
-  missing: string[];
-  may_write: boolean;
-}
+export type InvalidService = Answers["InvalidService"];
 export type RefusedEdit = Answers["RefusedEdit"];
 export interface Services {
   configs: Service[];
@@ -48,14 +26,12 @@ export type Instance = Answers["InstanceItem"];
 export type Replicas = Answers["ReplicasAnswer"];
 export type Ready = { ready: boolean; mqtt_connected: boolean; reason?: string };
 
-type ListPage = Omit<Answers["ListAnswer"], "configs"> & { configs: Service[] };
-
 function listPage(
   environment: string | undefined,
   more: { after?: string | undefined; prefix?: string; limit: number },
   signal: AbortSignal | undefined,
-): Promise<ListPage> {
-  return request<ListPage>("GET", "/configs", {
+): Promise<Omit<Answers["ListAnswer"], "configs"> & { configs: Service[] }> {
+  return request("GET", "/configs", {
     query: { environment, include: "status", ...more },
     ...(signal === undefined ? {} : { signal }),
   });
@@ -64,7 +40,7 @@ function listPage(
 /** Return all services of an environment, page by page. */
 export async function services(environment: string | undefined, signal: AbortSignal): Promise<Services> {
   const first = await listPage(environment, { limit: 1000 }, signal);
-  const configs = first.configs;
+  const { configs } = first;
   for (let after = first.next; after !== null; ) {
     const page = await listPage(environment, { after, limit: 1000 }, signal);
     configs.push(...page.configs);
@@ -90,9 +66,13 @@ export function drift(signal: AbortSignal): Promise<Drift> {
   return request("GET", "/drift", { signal });
 }
 
-export function audit(service: string | undefined, before: number | undefined, signal?: AbortSignal): Promise<Audit> {
-  const query = { service, before, limit: 200 };
-  return request("GET", "/audit", { query, ...(signal === undefined ? {} : { signal }) });
+export type AuditFilter = { service?: string | undefined; who?: string | undefined; outcome?: string | undefined };
+
+export function audit(filter: AuditFilter, before: number | undefined, signal?: AbortSignal): Promise<Audit> {
+  return request("GET", "/audit", {
+    query: { ...filter, before, limit: 200 },
+    ...(signal === undefined ? {} : { signal }),
+  });
 }
 
 export function instances(service: string, environment: string | undefined, signal: AbortSignal): Promise<Instances> {

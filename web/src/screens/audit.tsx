@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { RequestError } from "../api/client.ts";
-import { type Audited, audit } from "../api/queries.ts";
+import { type Audited, type AuditFilter, audit } from "../api/queries.ts";
 import { changeQuery, href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
@@ -27,10 +27,15 @@ const OUTCOMES: Record<Audited["outcome"], { tone: Tone; text: string }> = {
   secrets_tried: { tone: "warning", text: "secrets tried" },
 };
 
+/** So many empty pages are passed over at once. */
+const MOST_EMPTY = 20;
+
 /** The newest entries; what is searched for lies in the address. */
 export function AuditScreen({ route }: ScreenProps) {
-  const { service, who = "", outcome = "" } = route.query;
-  const newest = useResource(`audit ${service ?? ""}`, (signal) => audit(service, undefined, signal), ["change"]);
+  const { service, who, outcome } = route.query;
+  const filter: AuditFilter = { service, who, outcome };
+  const key = JSON.stringify(filter);
+  const newest = useResource(`audit ${key}`, (signal) => audit(filter, undefined, signal), ["change"]);
   return (
     <>
       <Heading title="Audit">
@@ -40,10 +45,14 @@ export function AuditScreen({ route }: ScreenProps) {
       </Heading>
       <search class="filters">
         <Filter label="Service" name="service" value={service ?? ""} hint="its whole name" />
-        <Filter label="Caller" name="who" value={who} hint="a part of the name" />
+        <Filter label="Caller" name="who" value={who ?? ""} hint="its whole name" />
         <Field label="Outcome">
           {({ id }) => (
-            <select id={id} value={outcome} onChange={(event) => changeQuery({ outcome: event.currentTarget.value })}>
+            <select
+              id={id}
+              value={outcome ?? ""}
+              onChange={(event) => changeQuery({ outcome: event.currentTarget.value })}
+            >
               <option value="">all</option>
               {Object.entries(OUTCOMES).map(([name, { text }]) => (
                 <option key={name} value={name}>
@@ -58,16 +67,7 @@ export function AuditScreen({ route }: ScreenProps) {
         <Notice title="Only administrators read the audit log." />
       ) : (
         <Await of={newest}>
-          {(data) => (
-            <Entries
-              key={service ?? ""}
-              newest={data.entries}
-              next={data.next}
-              service={service}
-              who={who}
-              outcome={outcome}
-            />
-          )}
+          {(data) => <Entries key={key} newest={data.entries} next={data.next} filter={filter} />}
         </Await>
       )}
     </>
@@ -97,12 +97,10 @@ function Filter({ label, name, value, hint }: { label: string; name: string; val
 interface EntriesProps {
   newest: Audited[];
   next: number | null;
-  service: string | undefined;
-  who: string;
-  outcome: string;
+  filter: AuditFilter;
 }
 
-function Entries({ newest, next, service, who, outcome }: EntriesProps) {
+function Entries({ newest, next, filter }: EntriesProps) {
   // The first page is loaded again with each change; what was loaded of the pages after it stays.
   const [older, setOlder] = useState<{ entries: Audited[]; next: number | null }>({ entries: [], next });
   const [error, setError] = useState<RequestError>();
@@ -120,7 +118,10 @@ function Entries({ newest, next, service, who, outcome }: EntriesProps) {
   async function load() {
     setLoading(true);
     try {
-      const page = await audit(service, older.next ?? undefined);
+      let page = await audit(filter, older.next ?? undefined);
+      // A page of which no entry is meant may be empty.
+      for (let more = 0; page.entries.length === 0 && page.next !== null && more < MOST_EMPTY; more += 1)
+        page = await audit(filter, page.next);
       setOlder({ entries: [...older.entries, ...page.entries], next: page.next });
       setError(undefined);
     } catch (reason) {
@@ -131,18 +132,14 @@ function Entries({ newest, next, service, who, outcome }: EntriesProps) {
   }
   const last = newest.at(-1)?.sequence ?? 0;
   const all = [...newest, ...older.entries.filter(({ sequence }) => sequence < last)];
-  const caller = who.toLowerCase();
-  const found = all.filter(
-    (entry) => entry.who.toLowerCase().includes(caller) && (outcome === "" || entry.outcome === outcome),
-  );
-  const shown = useDeferred(found.length, `${service} ${who} ${outcome}`);
+  const shown = useDeferred(all.length);
   const oldest = all.at(-1);
   return (
     <>
-      <Announcement>{`${found.length} entries`}</Announcement>
-      {found.length === 0 ? (
+      <Announcement>{`${all.length} entries`}</Announcement>
+      {all.length === 0 ? (
         <p class="empty">
-          {all.length === 0 ? "Nothing is recorded." : "None of the entries that are loaded is like that."}
+          {older.next === null ? "Nothing like that is recorded." : "Nothing like that is among the newest entries."}
         </p>
       ) : (
         <table class="list">
@@ -158,7 +155,7 @@ function Entries({ newest, next, service, who, outcome }: EntriesProps) {
             </tr>
           </thead>
           <tbody>
-            {found.slice(0, shown).map((entry) => (
+            {all.slice(0, shown).map((entry) => (
               <EntryRow key={entry.sequence} entry={entry} />
             ))}
           </tbody>
@@ -168,8 +165,7 @@ function Entries({ newest, next, service, who, outcome }: EntriesProps) {
       <p class="more">
         {oldest !== undefined && (
           <span class="muted">
-            {found.length === all.length ? `${all.length} entries` : `${found.length} of ${all.length} entries`}, back
-            to {moment(Number(oldest.timestamp))}
+            {all.length === 1 ? "1 entry" : `${all.length} entries`}, back to {moment(Number(oldest.timestamp))}
             {older.next === null && ": the whole log"}.
           </span>
         )}{" "}

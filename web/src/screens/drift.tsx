@@ -36,7 +36,7 @@ export function DriftScreen({ route }: ScreenProps) {
             <>
               <Findings findings={drift} kind={route.query.kind} />
               <h2>Found since the daemon started</h2>
-              <dl class="facts panel">
+              <dl class="readings panel">
                 {Object.entries(found).map(([kind, count]) => (
                   <div key={kind}>
                     <dt>In {KINDS[kind] ?? kind}</dt>
@@ -60,7 +60,7 @@ function Alerts({ health }: { health: Health }) {
       <Announcement>{`${alerts.length} alerts`}</Announcement>
       {alerts.length === 0 && <p class="empty">No alert stands.</p>}
       {alerts.map(([name, message]) => (
-        <article class="panel alert" key={name}>
+        <article class="panel" key={name}>
           <h3>
             <Tag tone="warning">alert</Tag> <code>{name}</code>
           </h3>
@@ -85,9 +85,8 @@ function Alerts({ health }: { health: Health }) {
 }
 
 function Findings({ findings, kind }: { findings: Finding[]; kind: string | undefined }) {
-  const kinds = [...new Set(findings.map((finding) => finding.kind))];
-  const wanted = kind === undefined ? findings : findings.filter((finding) => finding.kind === kind);
-  const shown = useDeferred(wanted.length, kind);
+  const kinds = [...new Set(findings.map((finding) => finding.kind as string))];
+  const wanted = kinds.filter((name) => kind === undefined || name === kind);
   return (
     <>
       <Announcement>{`${findings.length} findings`}</Announcement>
@@ -109,41 +108,53 @@ function Findings({ findings, kind }: { findings: Finding[]; kind: string | unde
         </fieldset>
       )}
       {wanted.length === 0 && <p class="empty">Everything is as the store says.</p>}
-      {wanted.slice(0, shown).map((finding) => (
-        <article class="panel alert" key={`${finding.kind} ${finding.subject}`}>
-          <h3>
-            <Tag tone="warning">{finding.kind}</Tag> <code>{finding.subject}</code>
-          </h3>
-          <p>{finding.message}</p>
-          <AdviceText advice={DRIFT[finding.kind]} />
-          <p class="muted">
-            Since <Time seconds={finding.since} />
-            {finding.service && (
-              <>
-                {" · "}
-                <a href={href(["services", finding.service], finding.kind === "instance" ? { tab: "instances" } : {})}>
-                  {finding.service}
-                </a>
-              </>
-            )}
-          </p>
-        </article>
+      {wanted.map((name) => (
+        <OfKind key={name} kind={name} findings={findings.filter((finding) => finding.kind === name)} />
       ))}
     </>
+  );
+}
+
+function OfKind({ kind, findings }: { kind: string; findings: Finding[] }) {
+  const shown = useDeferred(findings.length);
+  return (
+    <section class="panel" aria-label={`Drift in ${KINDS[kind] ?? kind}`}>
+      <h3>
+        <Tag tone="warning">drift</Tag> In {KINDS[kind] ?? kind}
+      </h3>
+      <AdviceText advice={DRIFT[kind]} />
+      <ul class="found">
+        {findings.slice(0, shown).map(({ subject, message, since, service }) => (
+          <li key={subject}>
+            <p>
+              <code>{subject}</code>{" "}
+              <span class="muted">
+                since <Time seconds={since} />
+              </span>
+            </p>
+            <p>{message}</p>
+            {service && (
+              <p>
+                <a href={href(["services", service], kind === "instance" ? { tab: "instances" } : {})}>{service}</a>
+              </p>
+            )}
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
 function AdviceText({ advice }: { advice: Advice | undefined }) {
   if (advice === undefined) return null;
   return (
-    <details>
-      <summary>What it means, and what to do</summary>
-      <p>
-        <Prose text={advice.meaning} />.
+    <div class="advice">
+      <p class="muted">
+        It means: <Prose text={advice.meaning} />.
       </p>
       <p>
         <strong>What to do:</strong> <Prose text={advice.remedy} />.
       </p>
-    </details>
+    </div>
   );
 }

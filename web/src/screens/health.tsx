@@ -76,7 +76,11 @@ function Summary({ health }: { health: Health }) {
           ))}
         </ul>
       )}
-      {alerts.length + health.drift > 0 && <a href={href(["drift"])}>Drift and alerts: what to do</a>}
+      {alerts.length + health.drift > 0 && (
+        <p>
+          <a href={href(["drift"])}>Drift and alerts: what to do</a>
+        </p>
+      )}
     </Notice>
   );
 }
@@ -85,7 +89,7 @@ function Card({ title, children }: { title: string; children: ComponentChildren 
   return (
     <section class="panel card">
       <h2>{title}</h2>
-      <dl class="facts">{children}</dl>
+      <dl class="readings">{children}</dl>
     </section>
   );
 }
@@ -160,7 +164,9 @@ function Configurations({ health }: { health: Health }) {
             ))}
       </Fact>
       <Fact name="Drift">
-        <a href={href(["drift"])}>{health.drift === 0 ? "none" : `${health.drift} findings`}</a>
+        <a href={href(["drift"])}>
+          {health.drift === 0 ? "none" : health.drift === 1 ? "1 finding" : `${health.drift} findings`}
+        </a>
       </Fact>
     </Card>
   );

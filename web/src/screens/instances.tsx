@@ -51,7 +51,7 @@ function Summary({ data }: { data: Instances }) {
   const text =
     behind === 0
       ? `${copies} run${total === 1 ? "s" : ""} revision ${data.revision}, the current one.`
-      : `${behind} of ${total} ${total === 1 ? "copy does" : "copies do"} not run revision ${data.revision}, the current one` +
+      : `${behind} of ${total} ${total === 1 ? "copy" : "copies"} ${behind === 1 ? "does" : "do"} not run revision ${data.revision}, the current one` +
         `${rejected > 0 ? `; ${rejected} rejected it` : ""}.`;
   return (
     <>
@@ -122,7 +122,7 @@ function InstanceRow({
       <td data-label="State">
         <span class="tags">
           <Tag tone={tone}>{text}</Tag>
-          {item.current ? null : <Tag tone="warning">not current</Tag>}
+          {!item.current && item.status === "applied" && <Tag tone="warning">behind</Tag>}
         </span>
         {item.error && <p class="reason">{item.error}</p>}
       </td>
@@ -152,9 +152,7 @@ export function InstancesScreen(_: ScreenProps) {
 }
 
 function Overview({ services }: { services: readonly Service[] }) {
-  const unsettled = services.filter(
-    ({ status = {} }) => (status.behind ?? 0) + (status.rejected ?? 0) + (status.restart_pending ?? 0) > 0,
-  );
+  const unsettled = services.filter(({ status }) => (status?.behind ?? 0) > 0);
   const total = services.reduce((sum, { status }) => sum + (status?.instances ?? 0), 0);
   const reporting = services.filter(({ status }) => (status?.instances ?? 0) > 0);
   return (

@@ -19,7 +19,7 @@ export const FILTERS: readonly { name: Filter; title: string; test: (item: Servi
   {
     name: "behind",
     title: "Behind or rejected",
-    test: ({ status }) => (status?.behind ?? 0) + (status?.rejected ?? 0) > 0,
+    test: ({ status }) => (status?.behind ?? 0) > 0,
   },
   { name: "restart", title: "Restart pending", test: ({ status }) => (status?.restart_pending ?? 0) > 0 },
   { name: "offline", title: "Offline", test: ({ status }) => status?.online === false },

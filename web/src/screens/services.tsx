@@ -350,12 +350,14 @@ function Row({ item, at, env, hasDraft }: RowProps) {
 
 function State({ item: { status = {} }, hasDraft }: { item: Service; hasDraft: boolean }) {
   const { drift = 0, rejected = 0, behind = 0, restart_pending = 0, instances = 0, problems = 0, online } = status;
+  // The others of those behind have only not said anything yet.
+  const silent = behind - rejected - restart_pending;
   const tags = [
     rejected > 0 && <Tag tone="bad">rejected by {rejected}</Tag>,
     drift > 0 && <Tag tone="warning">drift{drift > 1 && ` ${drift}`}</Tag>,
-    behind > 0 && (
+    silent > 0 && (
       <Tag tone="warning">
-        {behind} of {instances} behind
+        {silent} of {instances} behind
       </Tag>
     ),
     restart_pending > 0 && <Tag tone="warning">restart pending</Tag>,

@@ -1,38 +1,23 @@
 /** The tokens of the home: administrators list, create and revoke them. */
 
 import { useRef, useState } from "preact/hooks";
-import { RequestError, request, useToken } from "../api/client.ts";
+import { type Answers, RequestError, request, useToken } from "../api/client.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, useResource } from "../store/resources.ts";
 import { useWhoami, type Whoami } from "../store/whoami.ts";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
 
-interface Token {
-  token_id: string;
-  name: string;
-  role: Role;
-  created: number;
-  expires: number | null;
-  revoked: number | null;
-  /** Whether the daemon wrote its row; otherwise it proves nothing. */
-  confirmed: boolean;
-}
-interface Created {
-  token: string;
-  token_id: string;
-  name: string;
-  role: Role;
-  expires: number | null;
-}
+type Token = Answers["TokenItem"];
+type Created = Answers["TokenAnswer"];
+type Role = Token["role"];
 
-const ROLES = {
+const ROLES: Record<Role, string> = {
   service: "what the rules give its name, and its own configuration",
   reader: "reads every configuration",
   writer: "reads and changes every configuration",
   admin: "everything, tokens included",
   metrics: "reads /metrics and nothing else",
-} as const;
-type Role = keyof typeof ROLES;
+};
 
 const DAY = 86_400;
 const EXPIRIES: readonly [title: string, seconds: number | undefined][] = [
@@ -45,39 +30,39 @@ const EXPIRIES: readonly [title: string, seconds: number | undefined][] = [
 
 export function TokensScreen(_: ScreenProps) {
   const who = useWhoami();
-  const tokens = useResource("tokens", (signal) => request<{ tokens: Token[] }>("GET", "/tokens", { signal }), [
+  const tokens = useResource("tokens", (signal) => request<Answers["TokensAnswer"]>("GET", "/tokens", { signal }), [
     "tokens",
   ]);
   const [creating, setCreating] = useState(false);
   const [created, setCreated] = useState<Created>();
   const [revoking, setRevoking] = useState<Token>();
   const isRefused = tokens.error?.code === "forbidden";
+  const mayChange = who.data?.tokens ?? false;
   return (
     <>
       <Heading title="Tokens">
-        {!isRefused && tokens.data !== undefined && (
+        {mayChange && (
           <button type="button" class="primary" onClick={() => setCreating(true)}>
             Create a token
           </button>
         )}
       </Heading>
+      {who.data !== undefined && !mayChange && !isRefused && <WhyNot who={who.data} />}
       {isRefused ? (
-        <Notice title="Tokens cannot be managed here.">
-          <p>{tokens.error?.message}</p>
-          <p>
-            On the machine of the daemon, <code>aliciacfg token list</code>, <code>create</code> and <code>revoke</code>{" "}
-            do the same.
-          </p>
-        </Notice>
+        <Notice title="Only administrators see the tokens." />
       ) : (
         <Await of={tokens}>
-          {(data) => <List tokens={data.tokens} own={who.data?.token_id ?? undefined} onRevoke={setRevoking} />}
+          {(data) => (
+            <List
+              tokens={data.tokens}
+              own={who.data?.token_id ?? undefined}
+              {...(mayChange ? { onRevoke: setRevoking } : {})}
+            />
+          )}
         </Await>
       )}
       {creating && (
         <CreateDialog
-          who={who.data}
-          isFirst={tokens.data?.tokens.length === 0}
           onClose={() => setCreating(false)}
           onCreated={(token) => {
             setCreating(false);
@@ -98,6 +83,35 @@ export function TokensScreen(_: ScreenProps) {
   );
 }
 
+/** Says why tokens can be looked at here, but not changed. */
+function WhyNot({ who }: { who: Whoami }) {
+  if (who.open)
+    return (
+      <Notice title="The first token is made on the machine of the daemon.">
+        <p>
+          There, <code>aliciacfg token create NAME --role admin</code> prints it. It closes the home for good: from then
+          on each caller needs a token or a rule, over MQTT as well.
+        </p>
+      </Notice>
+    );
+  if (!who.private)
+    return (
+      <Notice title="Somebody could read a token on the way here.">
+        <p>
+          Over HTTPS, or on the machine of the daemon, this page can create and revoke tokens; so can{" "}
+          <code>aliciacfg token create</code> and <code>revoke</code> there.
+        </p>
+      </Notice>
+    );
+  return (
+    <Notice title="Only an administrator with a token creates and revokes tokens.">
+      <p>
+        <code>aliciacfg token create</code> and <code>revoke</code> do the same on the machine of the daemon.
+      </p>
+    </Notice>
+  );
+}
+
 function state(token: Token): { tone: Tone; text: string } {
   if (!token.confirmed) return { tone: "bad", text: "changed in the database" };
   if (token.revoked !== null) return { tone: "neutral", text: "revoked" };
@@ -112,10 +126,9 @@ function List({
 }: {
   tokens: Token[];
   own: string | undefined;
-  onRevoke: (token: Token) => void;
+  onRevoke?: (token: Token) => void;
 }) {
-  if (tokens.length === 0)
-    return <p class="empty">There is no token. The first one closes the home: from then on each caller needs one.</p>;
+  if (tokens.length === 0) return <p class="empty">There is no token.</p>;
   const ordered = [...tokens].sort((one, other) => Number(other.created) - Number(one.created));
   return (
     <table class="list">
@@ -161,7 +174,7 @@ function List({
                 <code>{token.token_id}</code>
               </td>
               <td class="actions">
-                {token.revoked === null && (
+                {token.revoked === null && onRevoke !== undefined && (
                   <button type="button" class="small danger" onClick={() => onRevoke(token)}>
                     Revoke <span class="visually-hidden">the token of {token.name}</span>
                   </button>
@@ -175,20 +188,9 @@ function List({
   );
 }
 
-function CreateDialog({
-  who,
-  isFirst,
-  onClose,
-  onCreated,
-}: {
-  who: Whoami | undefined;
-  isFirst: boolean;
-  onClose: () => void;
-  onCreated: (token: Created) => void;
-}) {
-  const closes = isFirst && who?.open !== false;
+function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: (token: Created) => void }) {
   const [name, setName] = useState("");
-  const [role, setRole] = useState<Role>(closes ? "admin" : "service");
+  const [role, setRole] = useState<Role>("service");
   const [expiry, setExpiry] = useState(0);
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState(false);
@@ -208,12 +210,6 @@ function CreateDialog({
     <Dialog title="Create a token" onClose={onClose}>
       <form onSubmit={submit}>
         {error !== undefined && <ErrorSummary error={error} />}
-        {closes && (
-          <Notice tone="warning" title="The first token closes the home for good.">
-            {" "}
-            From then on each caller needs a token or a rule, over MQTT as well. So make it one of an administrator.
-          </Notice>
-        )}
         <Field label="Name" hint="A service, or a person. The rules of access.yaml are about names.">
           {({ id, hint }) => (
             <input

@@ -216,7 +216,7 @@ function Who({ onToken }: { onToken: () => void }) {
   let text = token.value ? "with a token" : "without a token";
   if (data !== undefined) {
     if (data.name !== null) text = data.name;
-    else if (data.open) text = "everybody may do everything";
+    else if (data.open) text = "open to everybody";
     else if (data.write === "none" && data.read !== "none") text = "without a token: may read";
   }
   const role = data?.role ? (ROLES[data.role] ?? data.role) : undefined;

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { RequestError, request, useToken } from "../api/client.ts";
+import { RequestError, useToken } from "../api/client.ts";
 import { whoami } from "../store/whoami.ts";
 import { Dialog, ErrorSummary, Field } from "./elements.tsx";
 
@@ -15,7 +15,7 @@ export function TokenDialog({ onClose }: { onClose: () => void }) {
     setTrying(true);
     try {
       if (!/^[\x21-\x7e]+$/.test(token)) throw invalid();
-      await tryToken(token);
+      await whoami(undefined, token);
       useToken(token, { inMemory });
       onClose();
     } catch (reason) {
@@ -74,21 +74,4 @@ export function TokenDialog({ onClose }: { onClose: () => void }) {
 
 function invalid(): RequestError {
   return new RequestError("unauthorized", 0, "This cannot be a token: it has spaces, or letters beyond ASCII.", [], {});
-}
-
-/**
- * Ask the daemon whether it knows a token.
- *
- * @throws RequestError if it does not, or does not answer.
- */
-async function tryToken(token: string): Promise<void> {
-  try {
-    await whoami(undefined, token);
-  } catch (error) {
-    if (!(error instanceof RequestError && error.status === 404)) throw error;
-    // A daemon that cannot say who somebody is.
-    await request("GET", "/configs", { query: { limit: 1 }, token }).catch((reason) => {
-      if (!(reason instanceof RequestError && reason.code === "forbidden")) throw reason;
-    });
-  }
 }

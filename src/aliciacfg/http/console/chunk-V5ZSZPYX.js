@@ -1,1 +1,0 @@
-import{b as r}from"./chunk-OMT7LYTW.js";import{j as o,n as i}from"./chunk-HDJ3B2BN.js";function t(e,n){return i("GET","/whoami",{...e===void 0?{}:{signal:e},...n===void 0?{}:{token:n}})}function l(){return r("whoami",e=>t(e),["files","environment"])}function s({data:e,error:n}){return e?.admin??(n instanceof o&&n.status===404)}export{t as a,l as b,s as c};
