@@ -216,7 +216,7 @@ def test_metrics_over_http_are_negotiated_and_guarded(shared: Daemon):
     """Text or OpenMetrics by the Accept header, never cached; a foreign page is refused."""
     plain = shared.http("GET", "/metrics")
     assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert plain.headers["Cache-Control"] == "no-cache"
+    assert plain.headers["Cache-Control"] == "no-store"
     negotiated = shared.http("GET", "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
     assert negotiated.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert negotiated.body.endswith(b"# EOF\n")

@@ -28,7 +28,6 @@ LAST_EVENT_ID = "Last-Event-ID"
 
 _HEADERS = {
     **HEADERS,
-    "Cache-Control": "no-store",
     # nginx would hold events back until its buffer is full.
     "X-Accel-Buffering": "no",
     "Content-Type": MEDIA_TYPE,

@@ -34,6 +34,17 @@ _CONTENT_TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
+_NOT_BUILT = b"""\
+<!doctype html>
+<html lang="en">
+<title>aliciacfg</title>
+<h1>The console is not here</h1>
+<p>This installation lacks the built files of the console. Everything else works: <a href="docs">the API</a>,
+<a href="health">the health of the daemon</a>, and the command <code>aliciacfg</code>.</p>
+<p>Install a wheel, or build the files in a copy of the sources with <code>make console</code>; then restart the daemon.
+</p>
+</html>
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +55,30 @@ class Page:
         content_type: The value of the header ``Content-Type``.
         content: The content itself, or the file that holds it.
         headers: Further headers of the response.
+        status: The HTTP status.
     """
 
     content_type: str
     content: bytes | Path
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    status: int = 200
 
     def read(self) -> bytes:
         """Return the content; blocks on the disk where it is a file."""
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
-def pages(*, openapi: bytes, asyncapi: bytes) -> dict[str, Page]:
+def pages(*, openapi: bytes, asyncapi: bytes, console: Path = _CONSOLE) -> dict[str, Page]:
     """Return every page by its path.
 
     Args:
         openapi: The OpenAPI document as JSON.
         asyncapi: The AsyncAPI document as JSON.
+        console: The directory with the console's built files.
     """
     security = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
     return {
-        **_console(),
+        **_console(console),
         "/openapi.json": Page(_JSON, openapi),
         "/asyncapi.json": Page(_JSON, asyncapi),
         "/docs": Page(_HTML, _PAGE / "index.html", security),
@@ -76,17 +90,18 @@ def pages(*, openapi: bytes, asyncapi: bytes) -> dict[str, Page]:
     }
 
 
-def _console() -> dict[str, Page]:
+def _console(directory: Path) -> dict[str, Page]:
     """Return the files of the console: the page itself at ``/``, the others below ``/console/``."""
     security = {
         "Content-Security-Policy": _CONSOLE_POLICY,
         "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
         "Cross-Origin-Opener-Policy": "same-origin",
-        # A browser asks whether its copy is the present one, so that no page mixes two versions.
-        "Cache-Control": "no-cache",
+        "Cross-Origin-Resource-Policy": "same-origin",
     }
+    if not (directory / "index.html").is_file():
+        return {"/": Page(_HTML, _NOT_BUILT, security, status=404)}
     return {
         "/" if file.name == "index.html" else f"/console/{file.name}": Page(_CONTENT_TYPES[file.suffix], file, security)
-        for file in sorted(_CONSOLE.iterdir())
+        for file in sorted(directory.iterdir())
+        if file.suffix in _CONTENT_TYPES
     }

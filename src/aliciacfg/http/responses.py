@@ -19,7 +19,8 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 # RFC 9512 for YAML; curl prints text/plain on a terminal.
 MEDIA_TYPES: Mapping[Form, str] = {"json": JSON, "yaml": "application/yaml", "env": "text/plain"}
-HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+# No copy of a configuration stays in the cache of a browser; who keeps one asks with its ETag.
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
 _STARTS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{_COMMON}" for status in HTTPStatus}

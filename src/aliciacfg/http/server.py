@@ -5,11 +5,11 @@ does the same with what aiohttp refuses before there is a request.
 """
 
 import asyncio
-import hashlib
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -23,12 +23,12 @@ from aliciacfg.access.rules import METRICS_NEED
 from aliciacfg.errors import SECOND_HOME, AliciacfgError, Forbidden, InvalidRequest, OperationError, Unauthorized
 from aliciacfg.http.cached_reads import CachedReads
 from aliciacfg.http.callers import CALLER, BrowserGuard, identify
-from aliciacfg.http.conditions import is_held
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.http.direct import DirectRequests, Handler, Route
 from aliciacfg.http.event_stream import EventStreams
 from aliciacfg.http.listener import Listener
 from aliciacfg.http.operation_handler import OPERATION, STARTED, TARGET, OperationHandler
+from aliciacfg.http.page_handler import PageHandler
 from aliciacfg.http.pages import Page
 from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.http.refusals import from_aiohttp, internal_error, plain_answer, refusal
@@ -139,12 +139,15 @@ class HttpServer:
             else:
                 router.add_route(operation.method, path, handler, expect_handler=_check_expectation)
         others = {
+            # What people type. The console itself is at "/".
+            "/console": _leads_to("./"),
+            "/console/": _leads_to("../"),
             "/events": self._streams.handle,
             "/ready": self._ready,
             "/metrics": self._metrics,
             "/keys/current": self._current_key,
         }
-        for path, answer in (others | {path: _page_handler(page) for path, page in pages.items()}).items():
+        for path, answer in (others | {path: PageHandler(page) for path, page in pages.items()}).items():
             router.add_get(path, _for_aiohttp(self._bounded(answer)), expect_handler=_check_expectation)
         unmatched = _for_aiohttp(self._bounded(self._unmatched))
         router.add_route("*", _ANY_PATH, unmatched, expect_handler=_check_expectation)
@@ -363,19 +366,10 @@ def _for_aiohttp(handler: Handler) -> _AiohttpHandler:
     return handle
 
 
-def _page_handler(page: Page) -> _Handler:
-    """Return the handler of a page; its content is read once and shared by all responses."""
-    read: list[tuple[bytes, str]] = []
-    reading = asyncio.Lock()
+def _leads_to(location: str) -> _Handler:
+    """Return a handler that leads to another path, relative to that of the request, as behind a proxy."""
 
-    async def handle(request: web.Request) -> Reply:
-        async with reading:
-            if not read:
-                body = await asyncio.to_thread(page.read)
-                read.append((body, hashlib.blake2b(body, digest_size=16).hexdigest()))
-        body, etag = read[0]
-        if is_held(request, etag):
-            return not_modified(etag)
-        return Reply(body, headers={**page.headers, "Content-Type": page.content_type, "ETag": f'"{etag}"'})
+    async def handle(_request: web.Request) -> Reply:
+        return Reply(b"", HTTPStatus.FOUND.value, {"Location": location})
 
     return handle
