@@ -194,7 +194,7 @@ function alike(problems: readonly { line: number | undefined; message: string }[
   }
   return [...groups].flatMap(([common, { lines, services, messages }]) =>
     services.size >= FEWEST_SHARING
-      ? [{ lines, message: `${services.size} services: ${common}` }]
+      ? [{ lines: [...new Set(lines)], message: `${services.size} services: ${common}` }]
       : messages.map((message, index) => ({ lines: lines.slice(index, index + 1), message })),
   );
 }
@@ -204,21 +204,21 @@ export function counted(count: number, noun: string, plural = `${noun}s`): strin
   return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
+type Moved = Pick<Answers["ActivateAnswer"], "changed"> & Partial<Pick<Answers["ActivateAnswer"], "added" | "removed">>;
+
+/** Return the services that have another configuration afterwards, without those that are new or have none any more. */
+export function otherwise({ changed, added = [], removed = [] }: Moved): string[] {
+  return changed.filter((name) => !added.includes(name) && !removed.includes(name));
+}
+
 /** Return what activating an environment does, in one line: "Activate staging: 14 services change, 3 restart". */
 export function activationTitle(
-  answer: Pick<Answers["ActivateAnswer"], "environment" | "changed" | "restart_required"> &
-    Partial<Pick<Answers["ActivateAnswer"], "added" | "removed">>,
+  answer: Moved & Pick<Answers["ActivateAnswer"], "environment" | "restart_required">,
 ): string {
-  const added = answer.added ?? [];
-  const removed = answer.removed ?? [];
-  const changed = answer.changed.filter((name) => !added.includes(name) && !removed.includes(name));
-  const parts = [`${counted(changed.length, "service changes", "services change")}`];
+  const { added = [], removed = [], restart_required: restart } = answer;
+  const parts = [counted(otherwise(answer).length, "service changes", "services change")];
   if (added.length > 0) parts.push(`${added.length} new`);
   if (removed.length > 0) parts.push(`${removed.length} without a configuration afterwards`);
-  parts.push(
-    answer.restart_required.length === 0
-      ? "none restarts"
-      : `${counted(answer.restart_required.length, "restarts", "restart")}`,
-  );
+  parts.push(restart.length === 0 ? "none restarts" : counted(restart.length, "restarts", "restart"));
   return `Activate ${answer.environment}: ${parts.join(", ")}`;
 }

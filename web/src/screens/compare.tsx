@@ -18,12 +18,7 @@ import { compare, type Sides } from "./history_queries.ts";
 export function CompareTab({ service, env }: { service: string; env: string }) {
   const sides = useSides(env);
   if (sides === undefined) return null;
-  return (
-    <>
-      <SidesChoice sides={sides} service={service} />
-      <Comparison service={service} sides={sides} />
-    </>
-  );
+  return <Comparison service={service} sides={sides} />;
 }
 
 /** The comparison of any service, or of all. */
@@ -49,9 +44,11 @@ export function CompareScreen({ route: { query } }: ScreenProps) {
               </a>
             </p>
           )}
-          <SidesChoice sides={sides} service={service} />
           {service === undefined ? (
-            <Overview key={`${sides.env1} ${sides.env2}`} sides={sides} />
+            <>
+              <SidesChoice sides={sides} />
+              <Overview key={`${sides.env1} ${sides.env2}`} sides={sides} />
+            </>
           ) : (
             <Comparison service={service} sides={sides} />
           )}

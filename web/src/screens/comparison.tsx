@@ -12,6 +12,7 @@ import { useQueryText } from "../ui/query_text.ts";
 import { comparedChanges, counted, matching } from "./changes.ts";
 import { compare, document, history, positive, type Sides } from "./history_queries.ts";
 import { Pointers, ProblemList, Remedies } from "./problem_list.tsx";
+import { TakeButton, Taken, type Target, useTaking } from "./take.tsx";
 
 /** Return the two sides of the address; what it does not say is the environment, and another one. */
 export function useSides(env: string | undefined): Sides | undefined {
@@ -34,18 +35,32 @@ export function swap({ env1, env2, rev1, rev2 }: Sides): Sides {
   return { env1: env2, env2: env1, rev1: rev2, rev2: rev1 };
 }
 
-/** The choice of both sides; without a service, of two environments. */
-export function SidesChoice({ sides, service }: { sides: Sides; service?: string | undefined }) {
+interface ChoiceProps {
+  sides: Sides;
+  /** The service whose revisions can be chosen; without one, only environments can be. */
+  service?: string;
+  /** Whether each side has revisions, as far as it is known. */
+  revisions?: { first: boolean; second: boolean };
+}
+
+/** The choice of both sides. */
+export function SidesChoice({ sides, service, revisions }: ChoiceProps) {
   const choose = (changed: Partial<Sides>) => changeQuery({ ...sides, ...changed }, { replace: false });
   return (
-    <div class="sides">
+    <div class="pair">
       <fieldset>
         <legend>
           <span class="sign">−</span> First side
         </legend>
         <EnvironmentField value={sides.env1} onChange={(env1) => choose({ env1, rev1: undefined })} />
         {service !== undefined && (
-          <RevisionField service={service} env={sides.env1} value={sides.rev1} onChange={(rev1) => choose({ rev1 })} />
+          <RevisionField
+            service={service}
+            env={sides.env1}
+            value={sides.rev1}
+            exists={revisions?.first ?? false}
+            onChange={(rev1) => choose({ rev1 })}
+          />
         )}
       </fieldset>
       <button type="button" onClick={() => choose(swap(sides))}>
@@ -57,7 +72,13 @@ export function SidesChoice({ sides, service }: { sides: Sides; service?: string
         </legend>
         <EnvironmentField value={sides.env2} onChange={(env2) => choose({ env2, rev2: undefined })} />
         {service !== undefined && (
-          <RevisionField service={service} env={sides.env2} value={sides.rev2} onChange={(rev2) => choose({ rev2 })} />
+          <RevisionField
+            service={service}
+            env={sides.env2}
+            value={sides.rev2}
+            exists={revisions?.second ?? false}
+            onChange={(rev2) => choose({ rev2 })}
+          />
         )}
       </fieldset>
     </div>
@@ -89,13 +110,15 @@ interface RevisionProps {
   service: string;
   env: string;
   value: number | undefined;
+  /** Whether the service has a history there; otherwise nothing but the newest one can be chosen. */
+  exists: boolean;
   onChange: (revision: number | undefined) => void;
 }
 
-function RevisionField({ service, env, value, onChange }: RevisionProps) {
+function RevisionField({ service, env, value, exists, onChange }: RevisionProps) {
   const { data } = useResource(
-    `history ${env} ${service} ${LISTED}`,
-    (signal) => history(service, env, LISTED, signal),
+    `${exists ? "" : "no "}history ${env} ${service} ${LISTED}`,
+    async (signal) => (exists ? await history(service, env, LISTED, signal) : undefined),
     [`change:${service}`],
   );
   const revisions = data?.revisions ?? [];
@@ -121,26 +144,57 @@ function RevisionField({ service, env, value, onChange }: RevisionProps) {
   );
 }
 
-/** What differs between two sides of a service. In the address: `find`, `show`, which differences, and `whole`. */
+/**
+ * Both sides of a service, and what differs between them. In the address: the sides, `find`, `show`, which differences,
+ * and `whole`.
+ */
 export function Comparison({ service, sides }: { service: string; sides: Sides }) {
   const { env1, env2, rev1, rev2 } = sides;
-  const found = useResource(
-    `compare ${service} ${JSON.stringify(sides)}`,
-    (signal) => compare(service, sides, signal),
-    [`change:${service}`, "files"],
+  const key = JSON.stringify(sides);
+  const found = useResource(`compare ${service} ${key}`, (signal) => compare(service, sides, signal), [
+    `change:${service}`,
+    "files",
+  ]);
+  const { data, error } = found;
+  // Where the files yield nothing valid yet, there is no history to ask for.
+  const revisions = {
+    first: (data?.rev1 ?? 0) > 0 || error !== undefined,
+    second: (data?.rev2 ?? 0) > 0 || error !== undefined,
+  };
+  return (
+    <>
+      <SidesChoice sides={sides} service={service} revisions={revisions} />
+      {env1 === env2 && rev1 === rev2 ? (
+        <Notice title="Both sides are the same. Choose another environment or revision for one of them." />
+      ) : (
+        <Await of={found}>
+          {(answer) => <Answer key={key} service={service} answer={answer} target={targetOf(service, sides, answer)} />}
+        </Await>
+      )}
+    </>
   );
-  if (env1 === env2 && rev1 === rev2) {
-    return <Notice title="Both sides are the same. Choose another environment or revision for one of them." />;
-  }
-  return <Await of={found}>{(answer) => <Answer service={service} answer={answer} />}</Await>;
+}
+
+/** Return the side whose draft can get values of the other one: the newest revision of a service that is valid. */
+function targetOf(service: string, { rev1, rev2 }: Sides, answer: Answers["CompareAnswer"]): Target | undefined {
+  if (rev1 === undefined && answer.rev1 > 0) return { service, env: answer.env1, side: "old" };
+  if (rev2 === undefined && answer.rev2 > 0) return { service, env: answer.env2, side: "new" };
+  return undefined;
 }
 
 type Show = "all" | "changed" | "first" | "second";
 
-function Answer({ service, answer }: { service: string; answer: Answers["CompareAnswer"] }) {
+interface AnswerProps {
+  service: string;
+  answer: Answers["CompareAnswer"];
+  target: Target | undefined;
+}
+
+function Answer({ service, answer, target }: AnswerProps) {
   const [search, setSearch, writeSearch] = useQueryText("find");
   const { show: wanted = "all", whole } = route.value.query;
   const changes = useMemo(() => comparedChanges(answer), [answer]);
+  const taking = useTaking(target, changes);
   const names = sideNames(answer);
   const short = answer.env1 === answer.env2 ? names : { old: answer.env1, new: answer.env2 };
   const kinds: Record<Show, readonly Change[]> = {
@@ -196,7 +250,7 @@ function Answer({ service, answer }: { service: string; answer: Answers["Compare
               )}
             </Field>
             {canShowWhole && (
-              <label class="check">
+              <label class="toggle">
                 <input
                   type="checkbox"
                   checked={whole === "1"}
@@ -212,6 +266,7 @@ function Answer({ service, answer }: { service: string; answer: Answers["Compare
         <span class="sign">−</span> {names.old}, <span class="sign">+</span> {names.new}
       </p>
       <Announcement>{`${counted(shown.length, "difference")}`}</Announcement>
+      {target !== undefined && !answer.equal && whole !== "1" && <Taken {...{ target, taking, shown }} />}
       {whole === "1" && canShowWhole ? (
         <Whole service={service} answer={answer} names={names} />
       ) : (
@@ -220,6 +275,7 @@ function Answer({ service, answer }: { service: string; answer: Answers["Compare
             changes={shown}
             old={names.old}
             new={names.new}
+            beside={(change) => target && <TakeButton {...{ target, taking, change }} />}
             empty={changes.length > 0 ? "No difference is like that." : "Nothing differs."}
           />
         )

@@ -8,7 +8,8 @@ import type { ScreenProps } from "../screens.ts";
 import { invalidate, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
-import { activationTitle, counted } from "./changes.ts";
+import { PlaceName } from "../ui/place_name.tsx";
+import { activationTitle, counted, otherwise } from "./changes.ts";
 import { type Environment, EnvironmentTags } from "./environments.tsx";
 import { HomeChanges } from "./home_changes.tsx";
 import { ProblemList, Remedies } from "./problem_list.tsx";
@@ -98,7 +99,7 @@ function Overview({ item, active, admin }: { item: Environment; active: string; 
       <ul class="pointers">
         {item.files.map((file) => (
           <li key={file}>
-            <code>{file}</code>
+            <PlaceName of={file} />
           </li>
         ))}
       </ul>
@@ -155,9 +156,7 @@ function Lacking({ item, active }: { item: Environment; active: string }) {
               </th>
               <td data-label="Secrets">
                 {pointers.map((pointer) => (
-                  <code class="block" key={pointer}>
-                    {pointer}
-                  </code>
+                  <PlaceName key={pointer} block of={pointer} />
                 ))}
               </td>
             </tr>
@@ -310,7 +309,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
       invalidate("environment", "change");
       const restarts = made.restart_required.length;
       onDone(
-        `${name} is active; ${counted(made.changed.length, "service has", "services have")} another configuration.${
+        `${name} is active; ${counted(otherwise(made).length, "service has", "services have")} another configuration.${
           restarts > 0 ? ` ${counted(restarts, "service has", "services have")} to restart to apply all of it.` : ""
         }`,
       );
@@ -330,7 +329,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
           </Notice>
         )}
         <p>
-          {name} becomes the active environment: {counted(answer.changed.length, "service gets", "services get")}{" "}
+          {name} becomes the active environment: {counted(otherwise(answer).length, "service gets", "services get")}{" "}
           another configuration at once.
         </p>
         {Object.keys(answer.lacking_secrets ?? {}).length > 0 && (

@@ -5,6 +5,7 @@ import { href } from "../router.ts";
 import { useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { Await, Heading, Tag } from "../ui/elements.tsx";
+import { PlaceName } from "../ui/place_name.tsx";
 import { counted } from "./changes.ts";
 import { Reload } from "./reload.tsx";
 import { Refused } from "./services.tsx";
@@ -66,9 +67,7 @@ function Row({ item, active, admin }: { item: Environment; active: string; admin
       </td>
       <td data-label="Files">
         {item.files.map((file) => (
-          <code class="block" key={file}>
-            {file}
-          </code>
+          <PlaceName key={file} block of={file} />
         ))}
       </td>
       <td class="actions">

@@ -7,6 +7,7 @@ import { type Loaded, useResource } from "../store/resources.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
 import { Await, Field, Notice, Tag, Time } from "../ui/elements.tsx";
+import { PlaceName } from "../ui/place_name.tsx";
 import { MASK } from "../ui/value_rows.ts";
 import { comparedChanges, counted } from "./changes.ts";
 import { compare, document, type History, history, positive, type Revision } from "./history_queries.ts";
@@ -173,7 +174,7 @@ function Row({ item, newest, service, env, revisions, open }: RowProps) {
           {item.author}
           <small class="muted block">{CAUSES[item.cause] ?? item.cause}</small>
         </td>
-        <td data-label="Comment">{item.comment ?? <span class="muted">none</span>}</td>
+        <td data-label="Comment">{item.comment || <span class="muted">none</span>}</td>
         <td data-label="Changed places">
           <Places item={item} />
         </td>
@@ -224,9 +225,7 @@ function Places({ item }: { item: Revision }) {
   return (
     <>
       {changed.slice(0, FEW).map((pointer) => (
-        <code class="block" key={pointer}>
-          {pointer === "" ? "the whole configuration" : pointer}
-        </code>
+        <PlaceName key={pointer} block of={pointer || "the whole configuration"} />
       ))}
       {changed.length > FEW && <small class="muted block">and {changed.length - FEW} more</small>}
       {changed.length === 0 && <span class="muted">none</span>}
@@ -274,7 +273,7 @@ function Detail({ item, service, env, revisions }: Omit<RowProps, "newest" | "op
             </select>
           )}
         </Field>
-        <label class="check">
+        <label class="toggle">
           <input
             type="checkbox"
             checked={whole === "1"}

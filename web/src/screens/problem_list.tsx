@@ -2,6 +2,7 @@
 
 import type { Problem } from "../api/client.ts";
 import { useDeferred } from "../ui/deferred.ts";
+import { PlaceName } from "../ui/place_name.tsx";
 import { visible } from "../ui/value_rows.ts";
 import { byFile, counted, type FileProblems } from "./changes.ts";
 
@@ -33,7 +34,7 @@ function ProblemsOfFile({ file, count, problems }: FileProblems) {
   if (file === "") return list;
   const title = (
     <>
-      <code>{file}</code>: {counted(count, "problem")}
+      <PlaceName of={file} />: {counted(count, "problem")}
     </>
   );
   if (problems.length <= MANY) {
@@ -75,7 +76,7 @@ export function Pointers({ of, few = 6 }: { of: readonly string[]; few?: number 
     <ul class="pointers">
       {pointers.map((pointer) => (
         <li key={pointer}>
-          <code>{visible(pointer)}</code>
+          <PlaceName of={pointer} />
         </li>
       ))}
     </ul>

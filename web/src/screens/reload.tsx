@@ -80,7 +80,7 @@ function Reading({ migrate }: { migrate: boolean }) {
             <p>{answer.message}.</p>
             <Outcome answer={answer} />
             {waiting.length > 0 && (
-              <label class="check">
+              <label class="toggle">
                 <input
                   type="checkbox"
                   checked={migrate}

@@ -136,7 +136,8 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
         {basis.deleted
           ? `${service} has no configuration now; it gets this one as revision ${revision}.`
           : `${counted(answer.changed.length, "place changes", "places change")} compared with revision ${basis.revision}, which is in force. The result is revision ${revision}.`}{" "}
-        {restart.length > 0 && `${service} has to restart to apply ${counted(restart.length, "of them")}.`}
+        {restart.length > 0 &&
+          `${service} has to restart to apply ${restart.length === answer.changed.length ? "it" : "all of it"}.`}
       </p>
       {warnings.length > 0 && (
         <Notice tone="warning" title="Warnings">

@@ -5,6 +5,7 @@ import { useMemo } from "preact/hooks";
 import type { Json } from "../api/json.ts";
 import { useDeferred } from "./deferred.ts";
 import { Tag } from "./elements.tsx";
+import { PlaceName } from "./place_name.tsx";
 import { documentRows, MASK, type Row, valueRows, visible } from "./value_rows.ts";
 
 /** A place with the value of each side; a side that has none lacks it. */
@@ -40,7 +41,7 @@ export function Differences(props: DifferencesProps) {
       {changes.slice(0, shown).map((change) => (
         <li key={change.pointer}>
           <div class="place">
-            <code>{change.pointer === "" ? "the whole configuration" : visible(change.pointer)}</code>
+            {change.pointer === "" ? "The whole configuration" : <PlaceName of={change.pointer} />}
             {restarting.has(change.pointer) && <Tag tone="warning">restart needed</Tag>}
             {beside?.(change)}
           </div>

@@ -1,0 +1,231 @@
+"""The console's screens for what was, what is elsewhere and what would be: history, comparison, activation."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from console_browser import Console, axe, press, settled, tab_to
+from daemons import Daemon, serving
+from mqtt_clients import client
+
+SECRET = "planted-secret-3b7f"
+
+
+def two_environments(daemon: Daemon) -> None:
+    """Lay out three services in a staging that can be activated, and in a prod that lacks secrets."""
+    daemon.keep_services("voice_router", "tts_service", "ai_service")
+    dev = (daemon.environments / "dev.yaml").read_text()
+    (daemon.environments / "dev.yaml").write_text(dev.replace("alicia-dev-only", SECRET))
+    staged = dev.replace("log_level: DEBUG", "log_level: INFO").replace(
+        "\n  features:", "\n  note: night\n  features:", 1
+    )
+    (daemon.environments / "staging.yaml").write_text(staged)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for the tests of this file; the active environment is dev before and after each."""
+    with serving(tmp_path_factory.mktemp("console_history"), two_environments) as made:
+        yield made
+
+
+def create(daemon: Daemon, service: str, **settings: Any) -> None:
+    """Create a configuration of a service that no file names."""
+    config = daemon.config("voice_router")["config"]
+    del config["service_name"]
+    config["settings"] = settings
+    config["mqtt_config"]["password"] = SECRET
+    done = daemon.http("PUT", f"/config/{service}", config)
+    assert done.status == 201, done.body
+
+
+def change(daemon: Daemon, service: str, query: str = "", **settings: Any) -> None:
+    done = daemon.http("PATCH", f"/config/{service}{query}", {"settings": settings})
+    assert done.status == 200, done.body
+
+
+def row(page: Page, name: str) -> Any:
+    return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name))
+
+
+def values(page: Page | Locator, pointer: str) -> Any:
+    """The rows of a place's old and new value."""
+    return page.locator(".differences > li").filter(has_text=pointer).locator(".value")
+
+
+async def test_the_history_shows_old_and_new_values_and_follows_changes(home: Daemon, console: Console):
+    """Of each revision against the one before or any other; every choice is in the address, and Back undoes it."""
+    create(home, "h_values", limit=9007199254740993, text="one\ntwo\nthree\n")
+    change(home, "h_values", "?comment=for+the+party", limit=9007199254740992)
+    change(home, "h_values", text="one\n2\nthree\n")
+    page = await console.show(home, "#/services/h_values?tab=history")
+    await expect(row(page, "Revision 2")).to_contain_text("for the party")
+    await row(page, "Revision 2").get_by_role("button", name="Differences").click()
+    await expect(values(page, "/settings/limit")).to_have_text(
+        [re.compile("revision 1: 9007199254740993"), re.compile("revision 2: 9007199254740992")]
+    )
+    await row(page, "Revision 3").get_by_role("button", name="Differences").click()
+    shown = values(page, "/settings/text")
+    await expect(shown.locator("code")).to_have_text(["one", "two", "2", "three"])
+    await page.get_by_label("Compare revision 3 with").select_option("1")
+    await expect(values(page, "/settings/limit").locator("code")).to_have_text(["9007199254740993", "9007199254740992"])
+    await axe(page)
+    # The address alone brings the same view back; a change made elsewhere appears in it.
+    again = await console.show(home, "#" + page.url.partition("#")[2])
+    await expect(values(again, "/settings/limit")).to_have_count(2)
+    change(home, "h_values", limit=1)
+    await expect(row(again, "Revision 4")).to_contain_text("current")
+    await page.go_back()
+    await expect(row(page, "Revision 2").get_by_role("button", name="Differences")).to_have_attribute(
+        "aria-expanded", "true"
+    )
+    await page.get_by_label("Whole configuration").check()
+    await expect(page.locator(".document .value.same").first).to_be_visible()
+    assert SECRET not in await page.content()
+
+
+async def test_a_rollback_is_reviewed_and_reaches_a_subscriber_by_keyboard(home: Daemon, console: Console):
+    """The button names both revisions; afterwards the focus is on what was done, and the history has it."""
+    create(home, "h_back", limit=1)
+    change(home, "h_back", limit=2)
+    change(home, "h_back", limit=3)
+    page = await console.show(home, "#/services/h_back?tab=history")
+    async with client(home.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/h_back")
+        assert (await mqtt.next()).json["revision"] == 3
+        await press(page, row(page, "Revision 1").get_by_role("link", name="Back to it"))
+        await expect(page.get_by_role("heading", name="Back to the values of revision 1")).to_be_focused()
+        await expect(values(page, "/settings/limit").locator("code")).to_have_text(["3", "1"])
+        await console.picture(page, "rollback")
+        await axe(page)
+        await tab_to(page, page.get_by_label("Comment"))
+        await page.keyboard.type("enough")
+        await press(page, page.get_by_role("button", name="Back to the values of revision 1, as revision 4"))
+        update = (await mqtt.next()).json
+        assert (update["revision"], update["config"]["settings"]) == (4, {"limit": 1})
+    done = page.get_by_text("h_back is at revision 4, with the values of revision 1.")
+    await expect(done).to_be_visible()
+    assert "h_back is at revision 4" in await page.evaluate("document.activeElement.textContent")
+    await expect(row(page, "Revision 4")).to_contain_text("rollback")
+    await expect(row(page, "Revision 4")).to_contain_text("enough")
+
+
+async def test_a_rollback_that_was_overtaken_shows_what_changed_and_sends_nothing(home: Daemon, console: Console):
+    """Also if the other change is not known yet when the button is pressed: then the daemon refuses."""
+    create(home, "h_race", limit=1)
+    change(home, "h_race", limit=2)
+    page = await console.show(home, "#/services/h_race?tab=history&back=1")
+    button = page.get_by_role("button", name="Back to the values of revision 1, as revision 3")
+    await expect(button).to_be_visible()
+    change(home, "h_race", "?comment=meanwhile", limit=5)
+    await expect(page.get_by_role("alert")).to_contain_text("h_race was changed while you looked at this")
+    await expect(page.get_by_role("alert")).to_contain_text("meanwhile")
+    review = page.get_by_role("region", name="Back to the values of revision 1")
+    await expect(values(review, "/settings/limit").locator("code")).to_have_text(["2", "5"])
+    await page.get_by_role("button", name="Look at it again, based on revision 3").click()
+    await expect(values(review, "/settings/limit").locator("code")).to_have_text(["5", "1"])
+    # Without events, as if they were late.
+    await page.route("**/events*", lambda route: route.abort())
+    await page.reload()
+    await settled(page)
+    console.allow(r"failed: GET \S+/events", r"status 412: POST \S+/rollback", "console: ")
+    button = page.get_by_role("button", name="Back to the values of revision 1, as revision 4")
+    await expect(button).to_be_visible()
+    change(home, "h_race", limit=6)
+    await button.click()
+    await expect(page.get_by_role("alert").first).to_contain_text("Nothing was sent")
+    assert home.config("h_race")["config"]["settings"] == {"limit": 6}
+
+
+async def test_environments_are_compared_service_by_service(home: Daemon, console: Console):
+    """The overview says which services differ; one of them shows what, what one side lacks, and how it is corrected."""
+    page = await console.show(home, "#/compare?env1=dev&env2=prod")
+    await expect(page.get_by_text("differ of")).to_be_visible()
+    await expect(row(page, "voice_router")).to_contain_text("not valid in prod")
+    await axe(page)
+    await page.get_by_role("link", name="ai_service").click()
+    await expect(page.get_by_role("heading", name="Compare ai_service")).to_be_visible()
+    await expect(page.get_by_text("prod lacks 3 secrets that dev has.")).to_be_visible()
+    await expect(page.get_by_text("aliciacfg secret generate prod")).to_be_visible()
+    await page.get_by_label("Filter").fill("log_level")
+    await expect(page.locator(".differences > li")).to_have_count(1)
+    await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"DEBUG"', '"WARNING"'])
+    await page.get_by_role("button", name="Swap sides").click()
+    await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"WARNING"', '"DEBUG"'])
+    await page.go_back()
+    await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"DEBUG"', '"WARNING"'])
+    await axe(page)
+    await console.picture(page, "compare")
+    await page.go_back()
+    await expect(page.get_by_role("heading", name="Compare environments")).to_be_visible()
+    assert SECRET not in await page.content()
+
+
+async def test_values_of_another_environment_are_taken_into_a_draft(home: Daemon, console: Console):
+    """Nothing is sent: they are edits of the service, where they are reviewed. Secrets are never among them."""
+    page = await console.show(home, "#/services/tts_service?tab=compare&env=dev&env1=dev&env2=staging")
+    await expect(values(page, "/settings/log_level")).to_have_count(2)
+    await page.get_by_role("button", name="Take it into the draft of dev (/settings/log_level)").click()
+    await expect(page.get_by_role("status").filter(has_text="Nothing was sent")).to_be_visible()
+    assert not [request for request in console.requests if request.method in {"PATCH", "PUT"}]
+    await page.get_by_role("link", name="Look at the draft").click()
+    await expect(page.get_by_role("region", name="Unsent edits")).to_contain_text("1")
+    assert home.config("tts_service")["config"]["settings"]["log_level"] == "DEBUG"
+
+
+async def test_an_environment_is_activated_after_its_dry_run(home: Daemon, console: Console):
+    """Old and new values, who restarts, a last question that names it all; another screen follows at once."""
+    page = await console.show(home, "#/environments")
+    other = await console.show(home, "#/environments/dev")
+    await row(page, "staging").get_by_role("link", name="Activate").click()
+    await expect(page.get_by_role("heading", name="Activate staging instead of dev")).to_be_focused()
+    await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"DEBUG"', '"INFO"'])
+    assert SECRET not in await page.content()
+    await console.picture(page, "activate")
+    await axe(page)
+    before = home.http("GET", "/environments").json["active"]
+    await press(page, page.get_by_role("button", name="Activate staging: 3 services change"))
+    dialog = page.get_by_role("dialog")
+    # Somebody changes what it would change, after it was looked at.
+    change(home, "voice_router", log_level="ERROR")
+    await press(page, dialog.get_by_role("button", name="Activate staging"))
+    await expect(dialog).to_contain_text("Nothing was sent")
+    assert home.http("GET", "/environments").json["active"] == before == "dev"
+    await press(page, dialog.get_by_role("button", name="Activate staging"))
+    await expect(page.get_by_text("staging is active; 3 services have another configuration.")).to_be_visible()
+    assert home.http("GET", "/environments").json["active"] == "staging"
+    await expect(other.get_by_text("staging is active.")).to_be_visible()
+    assert home.http("POST", "/environments/dev/activate").status == 200
+
+
+async def test_an_environment_that_cannot_be_activated_says_why(home: Daemon, console: Console):
+    """By file and line, with the commands that correct it, and what would change apart from that."""
+    console.allow(r"status 422: POST \S+/environments/prod/activate")
+    page = await console.show(home, "#/environments/prod?activate=1")
+    await expect(page.get_by_role("alert")).to_contain_text("prod cannot be activated")
+    await expect(page.get_by_text("3 services: /mqtt_config/password: is missing")).to_be_visible()
+    await page.get_by_text("What would change apart from that").click()
+    await expect(values(page, "/mqtt_config/port").first).to_be_visible()
+    await axe(page)
+
+
+async def test_files_are_looked_at_and_loaded(home: Daemon, console: Console):
+    """The dry run of a reload says what edits change; refused ones are listed by file and line."""
+    file = home.environments / "dev.yaml"
+    before = file.read_text()
+    page = await console.show(home, "#/environments")
+    await page.get_by_role("button", name="Look at the files").click()
+    await expect(page.get_by_text("0 configurations of dev would change.")).to_be_visible()
+    try:
+        console.allow(r"status 422: POST \S+/reload")
+        file.write_text(before + "\nservices: [\n")
+        await page.get_by_role("button", name="Load the files").click()
+        await expect(page.get_by_text("environments/dev.yaml").last).to_be_visible()
+        await expect(page.get_by_role("alert").first).to_be_visible()
+    finally:
+        file.write_text(before)
+    await page.get_by_role("button", name="Load the files").click()
+    await expect(page.get_by_text("The files are loaded")).to_be_visible()

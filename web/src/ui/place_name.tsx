@@ -1,0 +1,18 @@
+/** The name of a place or of a file, which breaks at its separators where it is too long for a line. */
+
+import { visible } from "./value_rows.ts";
+
+export function PlaceName({ of, block = false }: { of: string; block?: boolean }) {
+  return (
+    <code class={block ? "name block" : "name"}>
+      {visible(of)
+        .split(/(?<=[/_])/)
+        .map((part, index) => (
+          <>
+            {index > 0 && <wbr />}
+            {part}
+          </>
+        ))}
+    </code>
+  );
+}
