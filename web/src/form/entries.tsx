@@ -1,9 +1,9 @@
 /** The fields of a form: single values, objects and lists, with where each value comes from. */
 
 import { useComputed } from "@preact/signals";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import type { JSX } from "preact";
+import { useEffect, useId, useMemo, useRef, useState } from "preact/hooks";
 import { isEqual, isObject, type Json } from "../api/json.ts";
-import { useDeferred } from "../ui/deferred.ts";
 import { Tag } from "../ui/elements.tsx";
 import { count, rangeInWords, show } from "./checks.ts";
 import { Control } from "./controls.tsx";
@@ -268,16 +268,31 @@ function Actions(props: EntryProps & { changed: boolean }) {
   );
 }
 
-/** Return how many members of an object or items of a list are rendered now: all up to the one that is revealed. */
-function useShown(pointer: string, names: readonly string[]): number {
+const FIRST = 40;
+const STEP = 80;
+
+/**
+ * Return which of some members or items are rendered now: those that were, and some more with each frame, so that no
+ * step holds up the page; and the one that is revealed.
+ */
+function useShown(pointer: string, names: readonly string[]): string[] {
   const form = useForm();
-  const deferred = useDeferred(names.length);
-  const wanted = useComputed(() => {
-    const revealed = form.revealed.value;
-    if (revealed === undefined || revealed === pointer || !isWithin(revealed, pointer)) return undefined;
-    return tokens(revealed.slice(pointer.length))[0];
+  const [, renderAgain] = useState(0);
+  const rendered = useRef<ReadonlySet<string>>(new Set());
+  const revealed = useComputed(() => {
+    const place = form.revealed.value;
+    if (place === undefined || place === pointer || !isWithin(place, pointer)) return undefined;
+    return tokens(place.slice(pointer.length))[0];
   }).value;
-  return Math.max(deferred, wanted === undefined ? 0 : names.indexOf(wanted) + 1);
+  let more = rendered.current.size === 0 ? FIRST : STEP;
+  const shown = names.filter((name) => rendered.current.has(name) || name === revealed || more-- > 0);
+  useEffect(() => {
+    rendered.current = new Set(shown);
+    if (shown.length === names.length) return;
+    const frame = requestAnimationFrame(() => renderAgain((times) => times + 1));
+    return () => cancelAnimationFrame(frame);
+  });
+  return shown;
 }
 
 /** Return the names of an object's members that are shown. */
@@ -300,21 +315,27 @@ function useNames(place: Place, pointer: string): string[] {
 export function Members({ place, pointer, trail }: Pick<EntryProps, "place" | "pointer" | "trail">) {
   const names = useNames(place, pointer);
   const shown = useShown(pointer, names);
-  const inner = [...trail, place.node];
-  return (
-    <>
-      {names.slice(0, shown).map((name) => (
+  const { node, named, restart } = place;
+  // The same elements while more of them are rendered from frame to frame: what is there already is not rendered again.
+  const made = useMemo(() => new Map<string, JSX.Element>(), [node, named, restart, pointer]);
+  function entry(name: string): JSX.Element {
+    let element = made.get(name);
+    if (element === undefined) {
+      element = (
         <Entry
           key={name}
           place={step(place, name)}
           pointer={child(pointer, name)}
           name={name}
-          trail={inner}
-          outer={place.node}
+          trail={[...trail, node]}
+          outer={node}
         />
-      ))}
-    </>
-  );
+      );
+      made.set(name, element);
+    }
+    return element;
+  }
+  return <>{shown.map(entry)}</>;
 }
 
 const FEW = 12;
@@ -456,7 +477,7 @@ function ListEntry(props: EntryProps) {
     return Array.isArray(value) ? value.length : 0;
   }).value;
   const indexes = Array.from({ length }, (_, index) => index);
-  const shown = useShown(pointer, indexes.map(String));
+  const shown = useShown(pointer, indexes.map(String)).map(Number);
   const readOnly = form.readOnly.value;
   const full = place.node.limits.maxItems !== undefined && length >= place.node.limits.maxItems;
 
@@ -509,7 +530,7 @@ function ListEntry(props: EntryProps) {
         <Problems id={`${id}-problems`} messages={messages} />
         {length === 0 && <p class="muted">No items.</p>}
         <ol class="items">
-          {indexes.slice(0, shown).map((index) => (
+          {shown.map((index) => (
             <li key={index} data-index={index}>
               <Entry
                 place={step(place, index)}
