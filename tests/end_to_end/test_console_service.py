@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,7 @@ def dialog(page: Page) -> Locator:
 
 async def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, Any]:
     answer = await asyncio.to_thread(daemon.http, "PATCH", f"/config/{service}{query}", body)
-    assert answer.status == 200, answer.body
+    assert answer.status in {200, 201}, answer.body
     return answer.json
 
 
@@ -234,7 +235,9 @@ async def test_a_refused_value_leads_to_its_field(module_daemon: Daemon, console
     await expect(dialog(page).get_by_role("alert")).to_be_focused()
     await dialog(page).get_by_role("button", name="/settings/log_level").click()
     await expect(dialog(page)).to_have_count(0)
-    await expect(page.get_by_label("log_level", exact=True)).to_be_focused()
+    field = page.get_by_label("log_level", exact=True)
+    await expect(field).to_be_focused()
+    await expect(field).to_have_attribute("aria-invalid", "true")
     await expect(bar(page)).to_contain_text("1 unsent edit")
 
 
@@ -367,10 +370,54 @@ async def test_a_service_that_lacks_its_secrets_is_completed(module_daemon: Daem
     assert module_daemon.config("health_monitor", "?environment=prod")["revision"] == 1
 
 
+async def test_edits_stay_with_their_environment(make_daemon: Callable[..., Daemon], console: Console):
+    """What was typed for the active environment is for that one, also when another one becomes active meanwhile."""
+    daemon = make_daemon().keep_services("tts_service").start()
+    await patch(daemon, "tts_service", {"mqtt_config": {"password": "of-staging"}}, "?environment=staging")
+    page = await console.show(daemon, "#/services/tts_service")
+    field = page.get_by_label("max_text_characters", exact=True)
+    await field.fill("777")
+    await expect(page).to_have_url(re.compile("env=dev"))
+    assert await has_focus(field)
+    answer = await asyncio.to_thread(daemon.http, "POST", "/environments/staging/activate", {})
+    assert answer.status == 200, answer.body
+    await expect(page.get_by_text("not the active environment")).to_be_visible()
+    await page.keyboard.type("7")
+    assert await field.input_value() == "7777"
+    await review(page)
+    await apply(page)
+    assert daemon.config("tts_service", "?environment=dev")["config"]["settings"]["max_text_characters"] == 7777
+    assert daemon.config("tts_service")["config"]["settings"]["max_text_characters"] != 7777
+
+
+async def test_a_service_that_no_file_names_begins_ends_and_comes_back(module_daemon: Daemon, console: Console):
+    """A new one is written as text; of a deleted one the history can still be read, which restores it."""
+    console.allow(r"status 404: GET \S+/(config|explain|schema)", "status 422: PATCH")
+    page = await console.show(module_daemon, "#/services")
+    await page.get_by_role("link", name="New service …").click()
+    await page.get_by_label("Name", exact=True).fill("weather.display")
+    await axe(page)
+    await page.get_by_role("button", name="Write its configuration").click()
+    await _replace(page, text='{"settings": {"units": "metric"}}')
+    await review(page)
+    await expect(dialog(page).locator(".differences")).to_contain_text("metric")
+    await apply(page)
+    await expect(bar(page)).to_contain_text("Revision 1 is in force.")
+    await expect(page.get_by_text("is a new service")).to_have_count(0)
+    assert module_daemon.config("weather.display")["config"]["settings"] == {"units": "metric"}
+    await asyncio.to_thread(module_daemon.http, "DELETE", "/config/weather.display")
+    page = await console.show(module_daemon, "#/services/weather.display")
+    await expect(page.get_by_role("alert")).to_contain_text("weather.display")
+    await page.get_by_role("link", name="History", exact=True).click()
+    await expect(
+        page.get_by_role("row").or_(page.get_by_role("listitem")).filter(has_text="1.0.0").first
+    ).to_be_visible()
+
+
 async def test_without_the_right_to_write_everything_is_read_only(make_daemon: Callable[..., Daemon], console: Console):
     """A reader sees all of it and why nothing can be changed; with another token the same page can, and sends it."""
     console.allow("status 401: GET", "status 403: GET")
-    daemon = make_daemon().start()
+    daemon = make_daemon().keep_services("voice_router").start()
     reader, writer = token(daemon, "ann", role="reader"), token(daemon, "operator", role="admin")
     page = await console.show(daemon, "#/services/voice_router")
     await _use(page, reader)

@@ -22,6 +22,7 @@ export interface Row {
 
 export const SCREENS: readonly Row[] = [
   { path: ["services"], screen: Services },
+  { path: ["new-service"], load: () => import("./screens/new_service.tsx").then((file) => file.NewService) },
   { path: ["services", "*"], load: () => import("./screens/service.tsx").then((file) => file.Service) },
   { path: ["compare"], load: () => import("./screens/compare.tsx").then((file) => file.CompareScreen) },
   { path: ["environments"], load: () => import("./screens/environments.tsx").then((file) => file.Environments) },

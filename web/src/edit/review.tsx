@@ -12,23 +12,19 @@ import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, ErrorSummary, Field, Notice, Problems } from "../ui/elements.tsx";
 import { TokenDialog } from "../ui/token_dialog.tsx";
 import { visible } from "../ui/value_rows.ts";
-import { Conflicts } from "./conflict_choice.tsx";
+import { Authors, Conflicts } from "./conflict_choice.tsx";
 import { Lazy } from "./lazy.tsx";
 import { inOrderOf } from "./member_order.ts";
 import { randomId } from "./random.ts";
 import { configurationOf } from "./service_data.ts";
-import type { Session } from "./session.ts";
+import type { Reviewed, Session } from "./session.ts";
 import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
-
-/** What is reviewed: the edits of the session, or something that the daemon does by itself. */
-export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
 
 /** As the daemon's limit. */
 const COMMENT_LENGTH = 1024;
 
 export interface ReviewProps {
   session: Session;
-  of: Reviewed;
   isProtected: boolean;
   /** Whether the whole document is shown at first, as for the raw editor. */
   whole: boolean;
@@ -44,11 +40,13 @@ type Trial =
   | { state: "new key"; message: string; key: Key }
   | { state: "ready"; write: Write; answer: WriteAnswer };
 
-export function Review({ session, of, isProtected, whole, onClose, onPlace }: ReviewProps) {
+export function Review({ session, isProtected, whole, onClose, onPlace }: ReviewProps) {
+  const of = session.reviewed.value;
   const [allowBreaking, setAllowBreaking] = useState(false);
   const [again, setAgain] = useState(0);
   const trial = useTrial(session, of, allowBreaking, again);
   const breaking = useBreaking(trial, allowBreaking);
+  const [since] = useState(session.base.peek().revision);
   const retry = () => setAgain((times) => times + 1);
   const [sending, setSending] = useState<{ message: string } | undefined>();
   const [outcome, setOutcome] = useState<Exclude<Outcome, { kind: "done" }> & { write: Write; answer: WriteAnswer }>();
@@ -90,6 +88,7 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
         >
           {outcome !== undefined && <Failed outcome={outcome} onPlace={onPlace} />}
           <Conflicts session={session} />
+          <Overtaken session={session} since={since} />
           {breaking !== undefined && <Breaking error={breaking} allowed={allowBreaking} onAllow={setAllowBreaking} />}
           <Tried trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
           {trial.state === "ready" && !unknown && (
@@ -122,6 +121,17 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
       </Dialog>
       <Asking />
     </>
+  );
+}
+
+/** Says what others changed while the review was open. */
+function Overtaken({ session, since }: { session: Session; since: number }) {
+  const news = session.news.value;
+  if (news === undefined || news.revision <= since || session.conflicts.value.length > 0) return null;
+  return (
+    <Notice title={`Revision ${news.revision} was made meanwhile and is taken over.`}>
+      <Authors news={news} />
+    </Notice>
   );
 }
 
@@ -167,7 +177,12 @@ async function finish(
   }
   const { restart_required: restart } = answer ?? trial;
   const changes = changesOf(before.config, answer ?? trial);
-  session.finishWrite(base ?? { ...before, revision }, changes, restart, write.change.kind !== "patch");
+  session.finishWrite(
+    base ?? { ...before, revision },
+    changes,
+    restart,
+    write.change.kind === "rollback" || write.change.kind === "unset",
+  );
   invalidate("change", `change:${write.service}`);
 }
 
@@ -202,7 +217,11 @@ function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again:
     if (undecided && of.kind === "edits") set({ state: "undecided" });
     else {
       set({ state: "trying" });
-      void tryOut(session, of, allowBreaking, edits, () => wanted).then(set);
+      void tryOut(session, of, allowBreaking, edits, () => wanted).then((next) => {
+        if (wanted && next.state !== "trying")
+          session.problems.value = next.state === "refused" ? next.error.problems : [];
+        set(next);
+      });
     }
     return () => {
       wanted = false;
@@ -261,6 +280,7 @@ async function changeOf(
     ? await (await import("../form/sealing.ts")).sealEdits(edits, { service, environment })
     : edits;
   const patch = toMergePatch(config, sealed);
+  if (session.base.peek().absent) return { kind: "create", config: patch };
   if (Object.keys(patch).length === 0 && session.base.peek().revision > 0) return undefined;
   return { kind: "patch", patch };
 }

@@ -6,7 +6,7 @@
  */
 
 import { batch, effect, signal } from "@preact/signals";
-import { type Answers, configPath, RequestError, request, token } from "../api/client.ts";
+import { type Answers, configPath, type Problem, RequestError, request, token } from "../api/client.ts";
 import { isEqual, type Json, type JsonObject } from "../api/json.ts";
 import { type Change, type Edit, type Edits, hasSecrets, NO_EDITS } from "../form/edits.ts";
 import { find, isWithin } from "../form/pointer.ts";
@@ -23,7 +23,12 @@ export interface Base {
   config: JsonObject;
   revision: number;
   epoch: number;
+  /** Whether neither the daemon nor a file has anything of it. */
+  absent?: boolean;
 }
+
+/** What is reviewed: the edits of the session, or something that the daemon does by itself. */
+export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
 
 /** What others changed since the user began to look. */
 export interface News {
@@ -60,6 +65,9 @@ export class Session {
   readonly text = signal<RawText | undefined>(undefined);
   readonly comment = signal("");
   readonly news = signal<News | undefined>(undefined);
+  readonly reviewed = signal<Reviewed>({ kind: "edits" });
+  /** Why the daemon refused the edits, for the fields of the form. */
+  readonly problems = signal<Problem[]>([]);
   /** The draft that was found when the session began. */
   readonly restored = signal<Draft | undefined>(undefined);
   /** Drafts of other tabs. */
@@ -217,6 +225,7 @@ export class Session {
         this.text.value = undefined;
       }
       this.comment.value = "";
+      this.problems.value = [];
       this.restored.value = undefined;
       this.news.value = undefined;
       this.base.value = next;
@@ -287,12 +296,15 @@ export class Session {
     const edits = this.edits.peek();
     const text = this.text.peek();
     const open = text?.broken !== undefined && !mayHaveSecret(text.text, text.base.config);
+    const typed = [...edits].flatMap(([pointer, { kind }]) => (kind === "secret" ? [pointer] : []));
+    // Those that have to be typed again are not forgotten by another reload.
+    const untyped = (this.restored.peek()?.secrets ?? []).filter((pointer) => !edits.has(pointer));
     return {
       revision,
       epoch,
       time: Date.now() / 1000,
       edits,
-      secrets: [...edits].flatMap(([pointer, { kind }]) => (kind === "secret" ? [pointer] : [])),
+      secrets: [...typed, ...untyped],
       conflicts: this.conflicts.peek(),
       comment: this.comment.peek(),
       ...(open ? { text: { format: text.format, text: text.text } } : {}),
@@ -392,6 +404,8 @@ const sessions = new Map<string, Session>();
 export function sessionOf(service: string, environment: string, base: Base): Session {
   const key = `${environment}/${service}`;
   const found = sessions.get(key);
+  // It was deleted since.
+  if (found !== undefined && base.absent && found.base.peek().revision > 0) found.base.value = base;
   if (found !== undefined) return found;
   const made = new Session(service, environment, base);
   sessions.set(key, made);

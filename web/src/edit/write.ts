@@ -9,6 +9,13 @@ import type { JsonObject } from "../api/json.ts";
 export type WriteAnswer = Answers["WriteAnswer"];
 type HistoryItem = Answers["HistoryItem"];
 
+type Change =
+  | { kind: "patch"; patch: JsonObject }
+  /** The whole document of a service that has none: there is nothing to patch. */
+  | { kind: "create"; config: JsonObject }
+  | { kind: "rollback"; revision: number }
+  | { kind: "unset"; pointer: string };
+
 /** A write of one service, as it was tried out. */
 export interface Write {
   service: string;
@@ -16,10 +23,7 @@ export interface Write {
   /** The revision that it is based on; 0 if the service has no configuration. */
   revision: number;
   /** What is done. */
-  change:
-    | { kind: "patch"; patch: JsonObject }
-    | { kind: "rollback"; revision: number }
-    | { kind: "unset"; pointer: string };
+  change: Change;
   comment: string;
   allowBreaking: boolean;
   /** Names the write: a repeat has the same one. */
@@ -121,6 +125,8 @@ export function send(write: Write, { dryRun = false } = {}): Promise<WriteAnswer
         type: "application/merge-patch+json",
         ...condition,
       });
+    case "create":
+      return request("PUT", configPath(write.service), { query: fields satisfies Query, body: change.config });
     case "rollback":
       return request("POST", configPath(write.service, "rollback"), {
         body: { ...fields, revision: change.revision },

@@ -1,13 +1,15 @@
 /** The screen of one service in one environment: `#/services/NAME?env=…&tab=…`. */
 
-import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { environments } from "../api/queries.ts";
+import { useSignal, useSignalEffect } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { type RequestError, token } from "../api/client.ts";
+import { isEqual, type Json, type JsonObject } from "../api/json.ts";
+import { environments, health } from "../api/queries.ts";
 import { reversed } from "../edit/conflicts.ts";
 import type { TextFormat } from "../edit/drafts.ts";
 import { EditBar } from "../edit/edit_bar.tsx";
 import { Lazy } from "../edit/lazy.tsx";
-import { Review, type Reviewed } from "../edit/review.tsx";
+import { Review } from "../edit/review.tsx";
 import {
   type Configuration,
   configurationOf,
@@ -17,13 +19,13 @@ import {
   schemaOf,
   statusOf,
 } from "../edit/service_data.ts";
-import { type Session, sessionOf } from "../edit/session.ts";
+import { type Reviewed, type Session, sessionOf } from "../edit/session.ts";
 import { Form, type Only } from "../form/form.tsx";
 import { readSchema, type SchemaTree } from "../form/schema.ts";
 import { changeQuery, href, type Route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
-import { useResource } from "../store/resources.ts";
-import { Await, Heading, Notice, Problems } from "../ui/elements.tsx";
+import { type Loaded, useResource } from "../store/resources.ts";
+import { Await, ErrorSummary, Heading, Notice, Problems } from "../ui/elements.tsx";
 import { ServiceHeader } from "./service_header.tsx";
 import { TABS } from "./service_tabs.ts";
 
@@ -31,60 +33,135 @@ export function Service({ route, name }: ScreenProps) {
   const { env } = route.query;
   const key = `${env ?? ""} ${name}`;
   const topics = [`change:${name}`, "environment", "files"];
-  const config = useResource(`config ${key}`, (signal) => configurationOf(name, env, signal), topics);
-  const schema = useResource(`schema ${key}`, (signal) => schemaOf(name, env, signal), ["environment", "files"]);
-  const explained = useResource(`explain ${key}`, (signal) => explainOf(name, env, signal), topics);
-  const status = useResource(`status ${key}`, (signal) => statusOf(name, env, signal), [
-    ...topics,
-    `instances:${name}`,
-    "online",
-    "drift",
-  ]);
+  const active = useRef<string>(undefined);
+  // While the same environment is only named in the address, what is shown stays.
+  const of = env ?? active.current;
+  const config = useLast(
+    useResource(`config ${key}`, (signal) => configurationOf(name, env, signal), topics),
+    of,
+  );
+  if (env === undefined && config.data !== undefined) active.current = config.data.environment;
+  const schema = useLast(
+    useResource(`schema ${key}`, (signal) => schemaOf(name, env, signal), ["environment", "files"]),
+    of,
+  );
+  const explained = useLast(
+    useResource(`explain ${key}`, (signal) => explainOf(name, env, signal), topics),
+    of,
+  );
+  const status = useLast(
+    useResource(`status ${key}`, (signal) => statusOf(name, env, signal), [
+      ...topics,
+      `instances:${name}`,
+      "online",
+      "drift",
+    ]),
+    of,
+  );
+  const tree = useTree(schema.data);
+  const parts = { route, name, tree, explained: explained.data, status: status.data };
+  const missing = config.data === undefined && config.error?.code === "not_found";
   return (
     <>
       <Heading title={name} />
-      <Await of={config}>
-        {(data) => (
-          <Opened
-            key={data.environment}
-            route={route}
-            name={name}
-            data={data}
-            schema={schema.data}
-            explained={explained.data}
-            status={status.data}
-          />
-        )}
-      </Await>
+      {missing && config.error !== undefined ? (
+        <Absent {...parts} error={config.error} />
+      ) : (
+        <Await of={config}>{(data) => <Opened key={data.environment} {...parts} data={data} />}</Await>
+      )}
     </>
   );
 }
 
-interface OpenedProps {
+/** Return what was loaded last of the same thing and for the same caller, while it is loaded under another key. */
+function useLast<T>(loaded: Loaded<T>, of: string | undefined): Loaded<T> {
+  const last = useRef<{ of: string | undefined; token: string; data: T }>(undefined);
+  const { data, error } = loaded;
+  if (data !== undefined) last.current = { of, token: token.value, data };
+  const kept = last.current;
+  // What was shown of the active environment before its name was known is that of its name.
+  const same = kept !== undefined && (kept.of === of || kept.of === undefined) && kept.token === token.value;
+  return data === undefined && error === undefined && same ? { ...loaded, data: kept.data } : loaded;
+}
+
+/** Return the tree of a schema; the same one while the schema is the same. */
+function useTree(schema: JsonObject | undefined): SchemaTree | undefined {
+  const last = useRef<{ schema: Json; tree: SchemaTree }>(undefined);
+  if (schema === undefined) return undefined;
+  if (last.current === undefined || !isEqual(last.current.schema, schema)) {
+    last.current = { schema, tree: readSchema(schema) };
+  }
+  return last.current.tree;
+}
+
+interface Parts {
   route: Route;
   name: string;
-  data: Configuration;
-  schema: object | undefined;
+  tree: SchemaTree | undefined;
   explained: Explained | undefined;
   status: Status | undefined;
 }
 
-function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
+/** A service without a configuration, of which no file says anything either: it may have been deleted, or be new. */
+function Absent({ error, ...parts }: Parts & { error: RequestError }) {
+  const { route, name } = parts;
+  const state = useResource("health", health, ["health", "environment"]).data;
+  const environment = route.query.env ?? state?.environment;
+  if (environment === undefined) return <p class="loading">Loading …</p>;
+  if (route.query.new !== undefined) {
+    const data: Configuration = {
+      config: {},
+      absent: true,
+      environment,
+      revision: 0,
+      epoch: 0,
+      version: "",
+      last_updated: undefined,
+      refused_edits: [],
+      problems: [],
+      missing: [],
+    };
+    return <Opened key={environment} {...parts} data={data} />;
+  }
+  const other = TABS[route.query.tab ?? ""];
+  return (
+    <>
+      <Tabs route={route} tab={route.query.tab ?? "form"} />
+      {other !== undefined ? (
+        <Lazy key={route.query.tab} load={other.load} props={{ service: name, env: environment }} />
+      ) : (
+        <>
+          <ErrorSummary error={error} />
+          <p>
+            If it was deleted, the tab History has its old revisions, and restores one. If it is new:{" "}
+            <a href={href(route.path, { env: environment, new: "1", tab: "raw" })}>
+              Write a configuration of {name} in {environment}
+            </a>
+          </p>
+        </>
+      )}
+    </>
+  );
+}
+
+function Opened({ route, name, data, tree, explained, status }: Parts & { data: Configuration }) {
   const session = useMemo(() => sessionOf(name, data.environment, data), [name, data.environment]);
   useEffect(() => session.receive(data), [session, data]);
-  const tree = useMemo(() => schema && readSchema(schema as Parameters<typeof readSchema>[0]), [schema]);
   const { tab = "form", env } = route.query;
   const focus = useSignal<{ pointer: string } | undefined>(undefined);
-  const [reviewed, setReviewed] = useState<Reviewed>({ kind: "edits" });
   const readOnly = whyReadOnly(status, name);
   const opened = useRef(false);
   const known = useResource("environments", environments, ["environment", "files"]).data?.environments;
   const isProtected = status?.protected || (known?.find((each) => each.name === data.environment)?.protected ?? false);
+  // The edits are those of this environment, whichever is active later.
+  useSignalEffect(() => {
+    if (session.isEdited && env === undefined) changeQuery({ env: data.environment });
+  });
 
   const review = (of: Reviewed) => {
-    setReviewed(of);
+    session.reviewed.value = of;
     opened.current = true;
-    // The edits are those of this environment, whichever is active later. Back closes the review.
+    // Back closes the review.
     changeQuery({ env: data.environment, review: "1" }, { replace: false });
   };
   const close = () => {
@@ -112,22 +189,7 @@ function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
   return (
     <>
       <ServiceHeader name={name} data={data} status={status} isProtected={isProtected} route={route} />
-      {data.revision === 0 && (
-        <Notice tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
-          <p>What the files say of it is not valid. It begins with the first change that makes it valid.</p>
-          <Problems problems={data.problems} />
-          {data.missing.length > 0 && (
-            <p>
-              Missing:{" "}
-              {data.missing.map((pointer) => (
-                <button key={pointer} type="button" class="link" onClick={() => goTo(pointer)}>
-                  <code>{pointer}</code>
-                </button>
-              ))}
-            </p>
-          )}
-        </Notice>
-      )}
+      {data.revision === 0 && <NotYet data={data} name={name} onPlace={goTo} />}
       {readOnly !== undefined && <Notice title="Read only.">{` ${readOnly}`}</Notice>}
       <Tabs route={route} tab={tab} />
       {tree === undefined ? (
@@ -136,6 +198,7 @@ function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
         <TabContent
           tab={tab}
           session={session}
+          data={data}
           tree={tree}
           explained={explained}
           readOnly={readOnly !== undefined}
@@ -152,22 +215,42 @@ function Opened({ route, name, data, schema, explained, status }: OpenedProps) {
         onPlace={goTo}
       />
       {route.query.review !== undefined && (env === undefined || env === data.environment) && (
-        <Review
-          session={session}
-          of={reviewed}
-          isProtected={isProtected}
-          whole={tab === "raw"}
-          onClose={close}
-          onPlace={goTo}
-        />
+        <Review session={session} isProtected={isProtected} whole={tab === "raw"} onClose={close} onPlace={goTo} />
       )}
     </>
   );
 }
 
+/** Says why there is no revision yet, and what to do. */
+function NotYet({ data, name, onPlace }: { data: Configuration; name: string; onPlace: (pointer: string) => void }) {
+  if (data.absent) {
+    return (
+      <Notice title={`${name} is a new service in ${data.environment}.`}>
+        <p>No file names it. It begins with the first configuration that you apply.</p>
+      </Notice>
+    );
+  }
+  return (
+    <Notice tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
+      <p>What the files say of it is not valid. It begins with the first change that makes it valid.</p>
+      <Problems problems={data.problems} />
+      {data.missing.length > 0 && (
+        <p>
+          Missing:{" "}
+          {data.missing.map((pointer) => (
+            <button key={pointer} type="button" class="link" onClick={() => onPlace(pointer)}>
+              <code>{pointer}</code>
+            </button>
+          ))}
+        </p>
+      )}
+    </Notice>
+  );
+}
+
 function whyReadOnly(status: Status | undefined, name: string): string | undefined {
   if (status?.mayWrite !== false) return undefined;
-  return `You may read ${name} and not change it. A token that may is entered above.`;
+  return `You may read ${name}, but not change it. To change it, enter a token that may.`;
 }
 
 /** Ctrl+S, or Cmd+S, opens the review: this page has nothing else to save. */
@@ -184,7 +267,7 @@ function useShortcut(act: () => void): void {
 }
 
 function Tabs({ route, tab }: { route: Route; tab: string }) {
-  const { env } = route.query;
+  const { env, new: created } = route.query;
   const all: [string, string][] = [
     ["form", "Form"],
     ["raw", "Raw"],
@@ -195,7 +278,7 @@ function Tabs({ route, tab }: { route: Route; tab: string }) {
       {all.map(([name, title]) => (
         <a
           key={name}
-          href={href(route.path, { env, tab: name === "form" ? undefined : name })}
+          href={href(route.path, { env, new: created, tab: name === "form" ? undefined : name })}
           {...(name === tab ? { "aria-current": "page" } : {})}
         >
           {title}
@@ -208,6 +291,7 @@ function Tabs({ route, tab }: { route: Route; tab: string }) {
 interface TabContentProps {
   tab: string;
   session: Session;
+  data: Configuration;
   tree: SchemaTree;
   explained: Explained | undefined;
   readOnly: boolean;
@@ -218,10 +302,11 @@ interface TabContentProps {
 
 const FILTERS: readonly string[] = ["all", "changed", "runtime", "problems"] satisfies Only[];
 
-function TabContent({ tab, session, tree, explained, readOnly, route, focus, onUnset }: TabContentProps) {
+function TabContent({ tab, session, data, tree, explained, readOnly, route, focus, onUnset }: TabContentProps) {
   const { service, environment } = session;
   const other = TABS[tab];
   const format: TextFormat = route.query.format === "yaml" ? "yaml" : "json";
+  const problems = useProblems(session, data);
   if (tab === "raw") {
     return (
       <Lazy
@@ -247,7 +332,7 @@ function TabContent({ tab, session, tree, explained, readOnly, route, focus, onU
         config={session.base.value.config}
         explained={explained}
         edits={session.edits}
-        problems={[]}
+        problems={problems}
         readOnly={readOnly}
         service={service}
         environment={environment}
@@ -259,4 +344,20 @@ function TabContent({ tab, session, tree, explained, readOnly, route, focus, onU
       />
     </>
   );
+}
+
+/** Return what the daemon says is wrong: with the edits, or before there are any with what the files say. */
+function useProblems(session: Session, { problems, missing }: Configuration) {
+  const refused = session.problems.value;
+  const { service } = session;
+  return useMemo(() => {
+    if (refused.length > 0) return refused;
+    const prefix = `/services/${service}`;
+    const named = problems
+      .filter(({ pointer }) => pointer.startsWith(`${prefix}/`))
+      .map(({ pointer, message }) => ({ pointer: pointer.slice(prefix.length), message }));
+    const places = new Set(named.map(({ pointer }) => pointer));
+    const others = missing.filter((pointer) => !places.has(pointer));
+    return [...named, ...others.map((pointer) => ({ pointer, message: "is missing" }))];
+  }, [refused, problems, missing, service]);
 }

@@ -6,6 +6,7 @@ import { changeQuery, href, type Route } from "../router.ts";
 import { useResource } from "../store/resources.ts";
 import { Field, Notice, Tag, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
+import { servicesHref } from "./services.tsx";
 
 interface ServiceHeaderProps {
   name: string;
@@ -21,7 +22,7 @@ export function ServiceHeader({ name, data, status, isProtected, route }: Servic
       <div class="service-head">
         <Environment data={data} route={route} />
         <dl class="service-facts">
-          <Fact title="Revision">{data.revision === 0 ? "none" : data.revision}</Fact>
+          <Fact title="Revision">{data.revision === 0 ? "none yet" : data.revision}</Fact>
           {data.version && <Fact title="Version">{data.version}</Fact>}
           {data.last_updated !== undefined && (
             <Fact title="Last change">
@@ -102,6 +103,13 @@ function Refusals({ name, refused }: { name: string; refused: Configuration["ref
   if (refused.length === 0) return null;
   const named = refused.filter(({ file, message }) => `${file} ${message ?? ""}`.includes(name));
   const others = refused.length - named.length;
+  if (named.length === 0) {
+    return (
+      <p class="muted">
+        Edits of files are refused at present; none of them names {name}. <a href={servicesHref.value}>Which ones</a>
+      </p>
+    );
+  }
   return (
     <Notice tone="warning" title="Edits of files are refused; what was in force before goes on.">
       <ul>
@@ -114,12 +122,8 @@ function Refusals({ name, refused }: { name: string; refused: Configuration["ref
             {message}
           </li>
         ))}
-        {others > 0 && (
-          <li>
-            {others === 1 ? "One" : others} of them {others === 1 ? "is" : "are"} about other parts of the home.
-          </li>
-        )}
       </ul>
+      {others > 0 && <a href={servicesHref.value}>All refused edits</a>}
     </Notice>
   );
 }

@@ -16,6 +16,7 @@ import type { ScreenProps } from "../screens.ts";
 import { draftsOf } from "../store/drafts.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
+import { useWhoami } from "../store/whoami.ts";
 import { Announcement, Await, Field, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
 import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
@@ -52,6 +53,7 @@ export function Services({ route }: ScreenProps) {
   const sort = readSort(order);
   const [search, setSearch, writeSearch] = useQueryText("search");
   const all = useServices(env);
+  const mayCreate = useWhoami().data?.write === "all";
   useEffect(() => {
     lastQuery.value = route.query;
     const query = href([], { only, sort: order }).replace(/^#\/\??/, "");
@@ -66,6 +68,7 @@ export function Services({ route }: ScreenProps) {
             {all.data.protected && " (protected)"}
           </span>
         )}
+        {mayCreate && <a href={href(["new-service"], { env })}>New service …</a>}
       </Heading>
       <search class="filters">
         <Field label="Search">

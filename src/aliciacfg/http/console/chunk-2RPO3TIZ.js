@@ -1,1 +1,0 @@
-import{b as r}from"./chunk-OMT7LYTW.js";import{n as i}from"./chunk-HDJ3B2BN.js";function n(e,o){return i("GET","/whoami",{...e===void 0?{}:{signal:e},...o===void 0?{}:{token:o}})}function a(){return r("whoami",e=>n(e),["files","environment"])}function s({data:e}){return e?.admin??!1}export{n as a,a as b,s as c};

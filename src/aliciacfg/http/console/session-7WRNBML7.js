@@ -1,1 +1,0 @@
-import{f as a,g as b,h as c,i as d,j as e}from"./chunk-JJ2B3Y6J.js";import"./chunk-BGQQ3GOH.js";import"./chunk-JZKQC7E6.js";import"./chunk-V6GBHUCQ.js";import"./chunk-IEDZ7R3A.js";import"./chunk-HDJ3B2BN.js";import"./chunk-CEGH6ZOA.js";export{a as Session,d as addEdit,e as baseOf,c as openSession,b as sessionOf};

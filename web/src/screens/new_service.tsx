@@ -1,0 +1,65 @@
+/** Asks for the name of a service that no file names, and for the environment in which it begins. */
+
+import { useState } from "preact/hooks";
+import { environments } from "../api/queries.ts";
+import { href, navigate } from "../router.ts";
+import type { ScreenProps } from "../screens.ts";
+import { useResource } from "../store/resources.ts";
+import { Field, Heading } from "../ui/elements.tsx";
+
+/** As the daemon takes it. */
+const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}";
+
+export function NewService({ route }: ScreenProps) {
+  const known = useResource("environments", environments, ["environment", "files"]).data;
+  const [name, setName] = useState("");
+  const [chosen, setChosen] = useState(route.query.env);
+  const env = chosen ?? known?.active;
+  return (
+    <>
+      <Heading title="New service" />
+      <p>A service that no file names lives in the database alone. What should stay with your files belongs there.</p>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          navigate(href(["services", name], { env, new: "1", tab: "raw" }));
+        }}
+      >
+        <div class="filters">
+          <Field label="Name" hint="Letters, digits, “_”, “.” and “-”; at most 64 characters.">
+            {({ id, hint }) => (
+              <input
+                id={id}
+                aria-describedby={hint}
+                required
+                pattern={NAME}
+                autoComplete="off"
+                spellcheck={false}
+                value={name}
+                onInput={(event) => setName(event.currentTarget.value)}
+              />
+            )}
+          </Field>
+          {known !== undefined && (
+            <Field label="Environment">
+              {({ id }) => (
+                <select id={id} value={env ?? ""} onChange={(event) => setChosen(event.currentTarget.value)}>
+                  {known.environments.map((each) => (
+                    <option key={each.name} value={each.name}>
+                      {each.name === known.active ? `${each.name} (active)` : each.name}
+                    </option>
+                  ))}
+                </select>
+              )}
+            </Field>
+          )}
+        </div>
+        <div class="buttons">
+          <button type="submit" class="primary">
+            Write its configuration
+          </button>
+        </div>
+      </form>
+    </>
+  );
+}
