@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,26 @@ def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_processes)
+
+# A file system in memory, and what it has to have free for the files of all tests.
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 2 * 1024**3
+
+
+def _files_in_memory() -> None:
+    """Put the files of tests, and of the programs that they start, into memory if there is room and TMPDIR is not set.
+
+    A start of a daemon waits for the disk some twenty times. What a loss of power takes is no matter of these tests:
+    those of a failing disk replace the calls of the system.
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    found = os.statvfs(MEMORY)
+    if found.f_bavail * found.f_frsize >= MEMORY_BYTES and not found.f_flag & getattr(os, "ST_NOEXEC", 0):
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
+
+
+_files_in_memory()
 
 # Each run tries other examples. How long one takes is a matter of what else the machine does.
 for _profile, _examples in (("some", 20), ("many", 100)):

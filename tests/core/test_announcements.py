@@ -62,6 +62,23 @@ async def test_many_confirmations_are_one_transaction(tmp_path: Path, monkeypatc
         task.cancel()
 
 
+def watched_pieces(core: Core, monkeypatch: pytest.MonkeyPatch, number: int) -> tuple[list[int], asyncio.Event]:
+    """The sizes of the pieces in which confirmations are stored, and an event once there are so many of them."""
+    written = core.parts.queue.submit
+    pieces: list[int] = []
+    reached = asyncio.Event()
+
+    def submit(write: Write, on_commit: Callable[[], None] | None = None) -> asyncio.Future[None]:
+        if write.confirmed:
+            pieces.append(len(write.confirmed))
+            if len(pieces) == number:
+                reached.set()
+        return written(write, on_commit)
+
+    monkeypatch.setattr(core.parts.queue, "submit", submit)
+    return pieces, reached
+
+
 async def test_confirmations_of_a_large_home_are_stored_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A write that comes meanwhile is durable before most of them are."""
     monkeypatch.setattr(announcements, "_CONFIRMATION_SECONDS", 0)
@@ -70,18 +87,10 @@ async def test_confirmations_of_a_large_home_are_stored_in_pieces(tmp_path: Path
     home = Home(tmp_path, {"environments/dev.yaml": {"services": services}})
     async with home.core() as core:
         hold_all(core)
-        written = core.parts.queue.submit
-        pieces: list[int] = []
-
-        def submit(write: Write, on_commit: Callable[[], None] | None = None) -> asyncio.Future[None]:
-            if write.confirmed:
-                pieces.append(len(write.confirmed))
-            return written(write, on_commit)
-
-        monkeypatch.setattr(core.parts.queue, "submit", submit)
+        pieces, first = watched_pieces(core, monkeypatch, 1)
         task = asyncio.create_task(core.parts.announcements.store_confirmations_forever())
         core.parts.announcements.note_drained()
-        await eventually(lambda: bool(pieces))
+        await first.wait()
         await core.ask("patch", "lamp_0", patch={"settings": {"size": 1}})
         assert len(pieces) < 10
         await eventually(lambda: stored_as_pending(home) == 1)
@@ -97,9 +106,11 @@ async def test_a_stop_between_two_pieces_stores_the_others(tmp_path: Path, monke
     home = Home(tmp_path, {"environments/dev.yaml": {"services": services}})
     async with home.core() as core:
         hold_all(core)
+        _, half = watched_pieces(core, monkeypatch, 5)
         task = asyncio.create_task(core.parts.announcements.store_confirmations_forever())
         core.parts.announcements.note_drained()
-        await eventually(lambda: 0 < stored_as_pending(home) < 20)
+        await half.wait()
         task.cancel()
+        assert 0 < stored_as_pending(home) < 20
     async with home.core() as core:
         assert core.parts.outbox.pending == 0

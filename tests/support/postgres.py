@@ -20,6 +20,7 @@ from machine import PATH, wait_until
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
 _PATH = os.pathsep.join([PATH, *map(str, reversed(_PROGRAMS)), "/opt/homebrew/opt/postgresql/bin"])
 USER = "aliciacfg"
+_MAX_DIRECTORY = 40
 # Nothing that a test writes has to survive a loss of power, and each test has a database of its own.
 _FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "shared_buffers": "16MB", "jit": "off"}
 
@@ -29,6 +30,12 @@ def program(name: str) -> str:
     found = shutil.which(name, path=_PATH)
     assert found is not None, "run make test, which installs PostgreSQL"
     return found
+
+
+def _short_directory() -> str:
+    """Where temporary files are, if the path leaves room for the name of a socket."""
+    found = tempfile.gettempdir()
+    return found if len(found) < _MAX_DIRECTORY else "/tmp"
 
 
 def _unprivileged() -> Any:
@@ -55,9 +62,11 @@ class Postgres:
             standby_of: A server that runs, which this one follows under the name ``standby``.
             settings: Further settings of postgresql.conf.
         """
-        self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir=_short_directory()))
         self.process: subprocess.Popen[Any] | None = None
         self._settings = {"unix_socket_directories": str(self.directory), "listen_addresses": ""}
+        # In its directory, and so removed with it: a server that is killed leaves its POSIX segments behind.
+        self._settings |= {"dynamic_shared_memory_type": "mmap"}
         self._settings |= (_FAST if fast else {}) | settings
         self._names = map("home{}".format, itertools.count(1))
         self._empty: list[str] = []
