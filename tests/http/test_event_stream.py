@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from aliciacfg.model.records import Position
 from aliciacfg.operations import event_feed
 from aliciacfg.operations.table import BY_NAME
 from builders import environment_file
+from event_streams import Stream, listen
 from inprocess import CALLER, Core, Home, eventually, listening
 
 FILES: dict[str, object] = {
@@ -34,61 +35,6 @@ FILES: dict[str, object] = {
 READS = {"read": {"allowed_services": ["viewer"]}}
 RULES = {"services": {"bell": READS}, "users": ["viewer"]}
 STATES = {"health", "files", "drift", "online"}
-
-
-@dataclass
-class Event:
-    kind: str
-    id: str | None
-    data: Any
-
-
-@dataclass
-class Stream:
-    """One client that listens, and what it has heard."""
-
-    response: aiohttp.ClientResponse
-    heard: list[Event] = field(default_factory=list[Event])
-    comments: int = 0
-    ids: list[str] = field(default_factory=list[str])
-
-    async def next(self, *kinds: str) -> Event:
-        """The next event, of one of these kinds if any are given."""
-        async with asyncio.timeout(15):
-            while True:
-                event = await self._read()
-                assert event is not None, "the stream has ended"
-                if not kinds or event.kind in kinds:
-                    return event
-
-    async def rest(self) -> list[Event]:
-        """Everything until the daemon ends the stream."""
-        found: list[Event] = []
-        async with asyncio.timeout(15):
-            while (event := await self._read()) is not None:
-                found.append(event)
-        return found
-
-    async def _read(self) -> Event | None:
-        fields: dict[str, str] = {}
-        while True:
-            line = (await self.response.content.readline()).decode()
-            if not line:
-                return None
-            assert line.endswith("\n")
-            name, _, value = line[:-1].partition(": ")
-            if name == "id":
-                self.ids.append(value)
-            if line == ":\n":
-                self.comments += 1
-            elif line == "\n" and "data" in fields:
-                event = Event(fields["event"], fields.get("id"), json.loads(fields["data"]))
-                self.heard.append(event)
-                return event
-            elif line == "\n":
-                fields = {}
-            else:
-                fields[name] = value
 
 
 @dataclass
@@ -103,11 +49,8 @@ class Listening:
     async def listen(
         self, query: str = "", *, last: str | None = None, token: str | None = None
     ) -> AsyncGenerator[Stream, None]:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        headers |= {} if last is None else {"Last-Event-ID": last}
-        async with self.session.get(f"{self.url}/events{query}", headers=headers) as response:
-            assert response.status == 200, await response.text()
-            yield Stream(response)
+        async with listen(self.session, self.url, query, last=last, token=token) as stream:
+            yield stream
 
     async def status(self, query: str = "", method: str = "GET", **headers: str) -> tuple[int, Any]:
         """The answer to a request that is not let listen."""
