@@ -256,6 +256,8 @@ async def test_wrong_requests_are_refused(tmp_path: Path):
         for query in ("?service=..", "?environment=a/b", "?event=other", "?servise=bell"):
             status, answer = await found.status(query)
             assert (status, answer["code"]) == (400, "invalid_request"), query
+        for site in ("cross-site", "same-site"):
+            assert (await found.status(**{"Sec-Fetch-Site": site}))[0] == 403
         status, answer = await found.status(method="POST")
         assert status == 405
         status, headers = await found.status(method="HEAD")
@@ -379,6 +381,23 @@ async def test_a_client_that_receives_nothing_is_disconnected(tmp_path: Path, mo
             async with asyncio.timeout(15):
                 while await asyncio.get_running_loop().sock_recv(client, 1 << 20):
                     pass
+
+
+async def test_a_client_that_is_gone_without_a_word_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The system gives its connection up when it acknowledges nothing of what it is sent every 15 seconds."""
+    used: list[asyncio.Transport] = []
+    give_up = event_stream._give_up_dead
+
+    def noted(transport: asyncio.Transport) -> None:
+        give_up(transport)
+        used.append(transport)
+
+    monkeypatch.setattr(event_stream, "_give_up_dead", noted)
+    async with home(tmp_path) as found, found.listen() as stream:
+        await stream.next("hello")
+        (transport,) = used
+        given = transport.get_extra_info("socket")
+        assert given.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
 
 
 async def test_a_slow_client_reads_everything_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from aiohttp import abc, payload, web
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.events import DATA
 from aliciacfg.api.fields import MAX_NUMBER
-from aliciacfg.errors import InvalidRequest
+from aliciacfg.errors import Forbidden, InvalidRequest
 from aliciacfg.http.callers import CALLER, identify
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.http.connections import Connections
@@ -81,9 +81,10 @@ class EventStreams:
         Raises:
             InvalidRequest: A parameter is not known, or not valid.
             Unauthorized: The caller is anonymous, or its token not valid.
-            Forbidden: The caller may read no service, or not one that it names.
+            Forbidden: The caller may read no service, or not one that it names; or the request is another site's.
             Busy: There are too many streams.
         """
+        _refuse_other_sites(request)
         caller = request[CALLER] = self._identify(request)
         authorizer = self._service.authorizer
         authorizer.check(caller, "read_any", operation=OPERATION)
@@ -180,6 +181,19 @@ def _give_up_dead(transport: asyncio.Transport) -> None:
     # A copy with the methods that the loop's own object lacks.
     with socket.socket(fileno=os.dup(given.fileno())) as copy:
         copy.setsockopt(socket.IPPROTO_TCP, option, _DEAD_MILLISECONDS)
+
+
+def _refuse_other_sites(request: web.Request) -> None:
+    """Return if no page of another site makes a browser ask.
+
+    Such a page gets nothing to see of an answer without an Origin, as that to the address of an image; but its streams
+    would take the places of others.
+
+    Raises:
+        Forbidden: One does, by the header that browsers send (Fetch Metadata).
+    """
+    if request.headers.get("Sec-Fetch-Site", "none").lower() not in {"none", "same-origin"}:
+        raise Forbidden("Web pages of other sites may not listen to events.")
 
 
 def _wanted(request: web.Request) -> Wanted:
