@@ -1,6 +1,6 @@
 /** Which services the list shows, and in which order. */
 
-import type { Service } from "../api/queries.ts";
+import type { InvalidService, Service } from "../api/queries.ts";
 
 export type SortKey = "service" | "version" | "revision" | "state" | "changed";
 export interface Sort {
@@ -9,12 +9,23 @@ export interface Sort {
 }
 const KEYS: readonly string[] = ["service", "version", "revision", "state", "changed"] satisfies SortKey[];
 
+/** A service of the list; one that is not valid has no revision. */
+export type Listed = Service & { invalid?: InvalidService };
+
+/** Return a service without a configuration as the list shows it. */
+export function asListed(invalid: InvalidService): Listed {
+  const { service, environment, may_write } = invalid;
+  const status = { may_write, problems: invalid.problems.length };
+  return { service, environment, version: "", revision: 0, checksum: "", last_updated: 0, status, invalid };
+}
+
 type Drafts = ReadonlySet<string>;
-export type Filter = "drift" | "offline" | "behind" | "restart" | "recent" | "draft";
+export type Filter = "invalid" | "drift" | "offline" | "behind" | "restart" | "recent" | "draft";
 /** A change is recent for a day. */
 const RECENT_SECONDS = 86_400;
 
-export const FILTERS: readonly { name: Filter; title: string; test: (item: Service, drafts: Drafts) => boolean }[] = [
+export const FILTERS: readonly { name: Filter; title: string; test: (item: Listed, drafts: Drafts) => boolean }[] = [
+  { name: "invalid", title: "Not valid", test: ({ invalid }) => invalid !== undefined },
   { name: "drift", title: "Drift", test: ({ status }) => (status?.drift ?? 0) > 0 },
   {
     name: "behind",
@@ -47,9 +58,10 @@ export function readSort(text = "service"): Sort {
 
 const { compare } = new Intl.Collator("en", { numeric: true });
 
-function weight({ status = {} }: Service): number {
+function weight({ status = {}, invalid }: Listed): number {
   const { rejected = 0, drift = 0, behind = 0, restart_pending = 0, problems = 0, online } = status;
   return (
+    (invalid === undefined ? 0 : 128) +
     (rejected > 0 ? 64 : 0) +
     (drift > 0 ? 32 : 0) +
     (behind > 0 ? 16 : 0) +
@@ -60,7 +72,7 @@ function weight({ status = {} }: Service): number {
   );
 }
 
-const ORDERS: Record<SortKey, (one: Service, other: Service) => number> = {
+const ORDERS: Record<SortKey, (one: Listed, other: Listed) => number> = {
   service: (one, other) => compare(one.service, other.service),
   version: (one, other) => compare(one.version, other.version),
   revision: (one, other) => one.revision - other.revision,
@@ -69,7 +81,7 @@ const ORDERS: Record<SortKey, (one: Service, other: Service) => number> = {
 };
 
 /** Return services in an order; those that are equal in it are in the order of their names. */
-export function inOrder(services: readonly Service[], { key, descending }: Sort): Service[] {
+export function inOrder(services: readonly Listed[], { key, descending }: Sort): Listed[] {
   const order = ORDERS[key];
   const sign = descending ? -1 : 1;
   return [...services].sort(
@@ -78,7 +90,7 @@ export function inOrder(services: readonly Service[], { key, descending }: Sort)
 }
 
 /** Return a test of services: all words are in name, author or comment, and all filters let it pass. */
-export function matches(search: string, filters: readonly Filter[], drafts: Drafts): (item: Service) => boolean {
+export function matches(search: string, filters: readonly Filter[], drafts: Drafts): (item: Listed) => boolean {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const tests = FILTERS.filter(({ name }) => filters.includes(name));
   return (item) => {

@@ -3,13 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import {
-  type Services as All,
-  environments,
-  type InvalidService,
-  type RefusedEdit,
-  type Service,
-} from "../api/queries.ts";
+import { type Services as All, environments, type InvalidService, type RefusedEdit } from "../api/queries.ts";
 import { remember, remembered } from "../memory.ts";
 import { changeQuery, href, parseHash, type RouteQuery } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -21,9 +15,11 @@ import { Announcement, Await, Field, Heading, Notice, Tag, Time } from "../ui/el
 import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
 import {
+  asListed,
   FILTERS,
   type Filter,
   inOrder,
+  type Listed,
   matches,
   readFilters,
   readSort,
@@ -64,7 +60,8 @@ export function Services({ route }: ScreenProps) {
       <Heading title="Services">
         {all.data !== undefined && (
           <span class="muted">
-            {all.data.configs.length} in {all.data.configs[0]?.environment ?? env ?? "the active environment"}
+            {all.data.configs.length + all.data.invalid.length} in{" "}
+            {(all.data.configs[0] ?? all.data.invalid[0])?.environment ?? env ?? "the active environment"}
             {all.data.protected && " (protected)"}
           </span>
         )}
@@ -151,22 +148,15 @@ export function Refused({ edits }: { edits: RefusedEdit[] }) {
 }
 
 function Invalid({ services, env }: { services: InvalidService[]; env: string | undefined }) {
-  if (services.length === 0) return null;
-  const title =
-    services.length === 1
-      ? "A service of the files has no configuration, because what they say of it is not valid."
-      : `${services.length} services of the files have no configuration, because what they say of them is not valid.`;
+  const environment = services[0]?.environment ?? env;
+  if (environment === undefined || services.length === 0) return null;
   return (
-    <Notice tone="warning" title={title}>
-      <ul class="problems">
-        {services.map(({ service, problems, missing }) => (
-          <li key={service}>
-            <a href={href(["services", service], { env })}>{service}</a>{" "}
-            {problems[0] === undefined ? missing.length > 0 && `lacks ${missing.join(", ")}` : problems[0].message}
-            {problems.length > 1 && ` (and ${problems.length - 1} more)`}
-          </li>
-        ))}
-      </ul>
+    <Notice
+      tone="warning"
+      title={`${services.length} ${services.length === 1 ? "service has" : "services have"} no configuration in ${environment}.`}
+    >
+      {" "}
+      What their files say is not valid. <a href={href(["environments", environment])}>What they need</a>
     </Notice>
   );
 }
@@ -185,7 +175,8 @@ const left = { list: "", shown: 0, top: 0 };
 
 function List({ data, search, filters, sort, env, onClear }: ListProps) {
   const names = draftsOf();
-  const ordered = useMemo(() => inOrder(data.configs, sort), [data.configs, sort.key, sort.descending]);
+  const all = useMemo(() => [...data.configs, ...data.invalid.map(asListed)], [data.configs, data.invalid]);
+  const ordered = useMemo(() => inOrder(all, sort), [all, sort.key, sort.descending]);
   const found = useMemo(
     () => ordered.filter(matches(search, filters, names)),
     [ordered, search, filters.join(), names],
@@ -213,13 +204,10 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
     onClear();
     changeQuery({ only: undefined, search: undefined });
   };
-  const count =
-    found.length === data.configs.length
-      ? `${found.length} services`
-      : `${found.length} of ${data.configs.length} services`;
+  const count = found.length === all.length ? `${found.length} services` : `${found.length} of ${all.length} services`;
   return (
     <>
-      <FilterChips configs={data.configs} filters={filters} drafts={names}>
+      <FilterChips services={all} filters={filters} drafts={names}>
         {filtered && (
           <button type="button" class="link" onClick={clear}>
             Clear
@@ -229,7 +217,7 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
       <Announcement>{count}</Announcement>
       {found.length === 0 ? (
         <p class="empty">
-          {data.configs.length === 0
+          {all.length === 0
             ? "No service has a configuration here."
             : "No service is like that. Clear the search and the filters to see all."}
         </p>
@@ -256,25 +244,27 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
 }
 
 function FilterChips({
-  configs,
+  services,
   filters,
   drafts: names,
   children,
 }: {
-  configs: readonly Service[];
+  services: readonly Listed[];
   filters: readonly Filter[];
   drafts: ReadonlySet<string>;
   children: ComponentChildren;
 }) {
   const counts = useMemo(
-    () => FILTERS.map(({ test }) => configs.filter((item) => test(item, names)).length),
-    [configs, names],
+    () => FILTERS.map(({ test }) => services.filter((item) => test(item, names)).length),
+    [services, names],
   );
   return (
     <fieldset class="chips">
       <legend class="visually-hidden">Show only services</legend>
       {FILTERS.map(({ name, title }, at) => {
         const pressed = filters.includes(name);
+        // So rare that it is offered only where there are some.
+        if (name === "invalid" && counts[at] === 0 && !pressed) return null;
         const others = filters.filter((other) => other !== name);
         return (
           <button
@@ -309,7 +299,7 @@ function Head({ sort }: { sort: Sort }) {
             >
               <button type="button" class="sort" onClick={() => changeQuery({ sort: `${next ? "-" : ""}${key}` })}>
                 {title}
-                <span aria-hidden="true">{active ? (sort.descending ? " ↓" : " ↑") : ""}</span>
+                {active && <span aria-hidden="true">{sort.descending ? " ↓" : " ↑"}</span>}
               </button>
             </th>
           );
@@ -320,7 +310,7 @@ function Head({ sort }: { sort: Sort }) {
 }
 
 interface RowProps {
-  item: Service;
+  item: Listed;
   /** Its place in the list, from 0. */
   at: number;
   env: string | undefined;
@@ -336,13 +326,13 @@ function Row({ item, at, env, hasDraft }: RowProps) {
         <th scope="row">
           <a href={href(["services", item.service], { env })}>{item.service}</a>
         </th>
-        <td data-label="Version">{item.version}</td>
-        <td data-label="Revision">{item.revision}</td>
+        <td data-label="Version">{item.version || "–"}</td>
+        <td data-label="Revision">{item.revision || "–"}</td>
         <td data-label="State">
           <State item={item} hasDraft={hasDraft} />
         </td>
         <td data-label="Last change">
-          <Time seconds={item.last_updated} />
+          {item.last_updated ? <Time seconds={item.last_updated} /> : "–"}
           {author !== undefined && <span class="muted"> by {author}</span>}
           {comment && <span class="comment">{comment}</span>}
         </td>
@@ -351,11 +341,12 @@ function Row({ item, at, env, hasDraft }: RowProps) {
   }, [item, at, env, hasDraft]);
 }
 
-function State({ item: { status = {} }, hasDraft }: { item: Service; hasDraft: boolean }) {
+function State({ item: { status = {}, invalid }, hasDraft }: { item: Listed; hasDraft: boolean }) {
   const { drift = 0, rejected = 0, behind = 0, restart_pending = 0, instances = 0, problems = 0, online } = status;
   // The others of those behind have only not said anything yet.
   const silent = behind - rejected - restart_pending;
   const tags = [
+    invalid !== undefined && <Tag tone="bad">not valid</Tag>,
     rejected > 0 && <Tag tone="bad">rejected by {rejected}</Tag>,
     drift > 0 && <Tag tone="warning">drift{drift > 1 && ` ${drift}`}</Tag>,
     silent > 0 && (
@@ -364,10 +355,24 @@ function State({ item: { status = {} }, hasDraft }: { item: Service; hasDraft: b
       </Tag>
     ),
     restart_pending > 0 && <Tag tone="warning">restart pending</Tag>,
-    problems > 0 && <Tag tone="warning">problems in the files</Tag>,
+    invalid === undefined && problems > 0 && <Tag tone="warning">problems in the files</Tag>,
     online === false && <Tag>offline</Tag>,
     online === true && <Tag tone="good">online</Tag>,
     hasDraft && <Tag tone="info">draft</Tag>,
   ].filter(Boolean);
-  return tags.length === 0 ? <span class="muted">–</span> : <span class="tags">{tags}</span>;
+  return tags.length === 0 ? (
+    <span class="muted">–</span>
+  ) : (
+    <>
+      <span class="tags">{tags}</span>
+      {invalid !== undefined && <span class="comment">{reason(invalid)}</span>}
+    </>
+  );
+}
+
+/** Return in one line why a service is not valid. */
+function reason({ problems, missing }: InvalidService): string {
+  const [first] = problems;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  return first === undefined ? `It lacks ${missing.join(", ")}.` : `${first.message}${more}`;
 }

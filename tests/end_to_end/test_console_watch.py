@@ -1,0 +1,368 @@
+"""The console watches a home: its services, what is wrong with them, who did what, and the daemon itself."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+from playwright.async_api import Locator, Page, expect
+
+from console_browser import Console, press, settled
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import client
+
+SERVICES = 22
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("table.services tbody tr")
+
+
+def row_of(page: Page, service: str) -> Locator:
+    return rows(page).filter(has=page.get_by_role("link", name=service, exact=True))
+
+
+async def change(daemon: Daemon, service: str, comment: str = "", **limits: int) -> dict[str, Any]:
+    """Change a service as another client, while the page goes on."""
+    query = f"?comment={comment}" if comment else ""
+    answer = await asyncio.to_thread(daemon.http, "PATCH", f"/config/{service}{query}", {"limits": limits})
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+async def test_the_list_is_found_again_as_it_was_left(module_daemon: Daemon, console: Console):
+    """Search, filter and order are in the address: after Back, after a reload, and filters at the next visit."""
+    await change(module_daemon, "stt_service", "quieter", requests_per_minute=301)
+    page = await console.show(module_daemon, "#/services")
+    await expect(rows(page)).to_have_count(SERVICES)
+
+    await page.get_by_label("Search").fill("QUIETER")
+    await expect(rows(page)).to_have_count(1)
+    await expect(row_of(page, "stt_service")).to_contain_text("quieter")
+    await page.get_by_label("Search").fill("service")
+    await press(page, page.get_by_role("button", name="Changed in the last day"), "Space")
+    await press(page, page.get_by_role("button", name="Revision", exact=True))
+    await press(page, page.get_by_role("button", name="Revision", exact=True))
+    await expect(page).to_have_url(re.compile(r"#/services\?.*search=service"))
+    first = rows(page).first
+    await expect(first).to_contain_text("stt_service")
+    assert "only=recent" in page.url
+    assert "sort=-revision" in page.url
+    found = await rows(page).count()
+    assert 1 < found < SERVICES
+
+    await first.get_by_role("link").click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("stt_service")
+    await page.go_back()
+    await expect(page.get_by_label("Search")).to_have_value("service")
+    await expect(rows(page)).to_have_count(found)
+    await expect(first).to_contain_text("stt_service")
+    await page.reload()
+    await settled(page)
+    await expect(rows(page)).to_have_count(found)
+
+    # A new tab begins with the filters of the last one; a search was for once.
+    other = await console.show(module_daemon, "")
+    await expect(other.get_by_role("button", name="Changed in the last day")).to_have_attribute("aria-pressed", "true")
+    await expect(rows(other).first).to_contain_text("stt_service")
+    await expect(other.get_by_label("Search")).to_have_value("")
+    await other.get_by_role("button", name="Clear").click()
+    await other.get_by_role("button", name="Service", exact=True).click()
+    await expect(rows(other)).to_have_count(SERVICES)
+    await expect(rows(other).first).to_contain_text("advanced_voice")
+
+    await page.get_by_label("Search").fill("no such thing")
+    await expect(page.get_by_text("No service is like that")).to_be_visible()
+
+
+async def test_another_environment_is_looked_at(module_daemon: Daemon, console: Console):
+    # The service, which has no configuration there.
+    console.allow(r"status 404: GET \S+/config/tts_service\?environment=staging")
+    page = await console.show(module_daemon, "#/services")
+    await page.get_by_label("Environment", exact=True).select_option("staging")
+    await expect(page.get_by_text("staging is not the active environment")).to_be_visible()
+    assert "env=staging" in page.url
+    # Its secrets are not there yet.
+    await expect(page.get_by_text(f"{SERVICES} services have no configuration in staging.")).to_be_visible()
+    await page.get_by_label("Search").fill("tts")
+    await expect(rows(page)).to_have_count(1)
+    await expect(row_of(page, "tts_service")).to_contain_text("not valid")
+    await expect(row_of(page, "tts_service")).to_contain_text("/mqtt_config/password: is missing")
+    await rows(page).first.get_by_role("link").click()
+    await expect(page).to_have_url(re.compile(r"#/services/tts_service\?env=staging"))
+
+
+async def test_what_another_client_changes_is_seen_within_a_second(module_daemon: Daemon, console: Console):
+    """In one row, for one small request: nothing else is loaded again, nor rendered."""
+    page = await console.show(module_daemon, "#/services")
+    row = row_of(page, "tts_service")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    # The events that begin the stream are over.
+    await settled(page)
+    before = len(console.requests)
+    await page.evaluate(
+        """() => {
+          globalThis.touched = new Set();
+          new MutationObserver(changes => {
+            for (const { target } of changes) {
+              const row = target.parentElement?.closest?.("table.services tr");
+              if (row) touched.add(row.cells[0].innerText);
+            }
+          }).observe(document.querySelector("table.services"), { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    begun = time.monotonic()
+    changed = await change(module_daemon, "tts_service", "louder", requests_per_minute=302)
+    await expect(row).to_contain_text("louder")
+    assert time.monotonic() - begun < 1.0
+    await expect(row.locator("td").nth(1)).to_have_text(str(changed["revision"]))
+    # What the event did not say is read for this service alone.
+    await asyncio.to_thread(
+        wait_until, lambda: any("prefix=tts_service" in request.url for request in console.requests[before:])
+    )
+    asked = [request.url for request in console.requests[before:] if "/configs?" in request.url]
+    assert all("prefix=tts_service" in url for url in asked), asked
+    assert await page.evaluate("[...touched]") == ["tts_service"]
+
+
+async def test_copies_that_reject_a_revision_are_shown_with_their_reason(module_daemon: Daemon, console: Console):
+    """In the list, on the screens of instances and of drift, and on the tab of the service; all that live."""
+    config = await asyncio.to_thread(module_daemon.config, "ha_bridge")
+    report = {"revision": config["revision"], "checksum": config["checksum"]}
+    page = await console.show(module_daemon, "#/services?search=ha_bridge")
+    async with client(module_daemon.broker_port) as bus:
+
+        async def tell(**report: Any) -> None:
+            await bus.publish("alicia/config/applied/ha_bridge", json.dumps(report).encode())
+
+        await tell(**report, instance="kitchen", status="applied")
+        await tell(**report, instance="attic", status="rejected", error="too few for this room")
+        await expect(row_of(page, "ha_bridge")).to_contain_text("rejected by 1")
+        await expect(row_of(page, "ha_bridge")).to_contain_text("drift")
+        await page.get_by_role("button", name="Behind or rejected").click()
+        await expect(rows(page)).to_have_count(1)
+
+        await page.get_by_role("link", name="Instances").click()
+        section = page.get_by_role("region", name="ha_bridge")
+        await expect(section).to_contain_text("1 of 2 copies does not run revision")
+        await expect(section).to_contain_text("too few for this room")
+        await page.get_by_role("link", name="Drift and alerts").click()
+        finding = page.get_by_role("listitem").filter(has_text="ha_bridge/attic")
+        await expect(finding).to_contain_text("too few for this room")
+        await expect(page.get_by_text("What to do: inspect that instance")).to_be_visible()
+        await finding.get_by_role("link", name="ha_bridge").click()
+        await expect(page.get_by_role("row").filter(has_text="attic")).to_contain_text("rejected")
+
+        await tell(**report, instance="attic", status="restart_pending")
+        await expect(page.get_by_role("row").filter(has_text="attic")).to_contain_text("restart pending")
+        await tell(**report, instance="attic", status="applied")
+        await expect(page.get_by_text("All 2 copies run revision").first).to_be_visible()
+    await page.get_by_role("link", name="Drift and alerts").click()
+    await expect(page.get_by_text("Everything is as the store says.")).to_be_visible()
+    await expect(page.locator("dl")).to_contain_text(re.compile(r"In instances\s*1"))
+
+
+async def test_services_come_and_go(module_daemon: Daemon, console: Console):
+    page = await console.show(module_daemon, "#/services?search=sonos")
+    async with client(module_daemon.broker_port) as bus:
+        said = json.dumps({"service": "sonos_service", "service_name": "sonos_service"}).encode()
+        await bus.publish("alicia/system/discovery/register", said)
+        await expect(row_of(page, "sonos_service")).to_contain_text("online")
+        await bus.publish("alicia/system/discovery/unregister", said)
+        await expect(row_of(page, "sonos_service")).to_contain_text("offline")
+    await page.get_by_role("button", name="Offline").click()
+    await expect(rows(page)).to_have_count(1)
+
+
+async def test_an_edit_of_a_file_that_is_refused_stands_above_everything(
+    make_daemon: Callable[..., Daemon], console: Console
+):
+    """With file and line, and what to do; gone as soon as it is corrected."""
+    daemon = make_daemon().keep_services("voice_router").start()
+    page = await console.show(daemon, "#/services")
+    file = daemon.environments / "dev.yaml"
+    text = file.read_text()
+    file.write_text(f"{text}\ndefaults: [\n")
+    await expect(page.get_by_role("alert")).to_contain_text(re.compile(r"dev\.yaml:\d+"))
+    await page.get_by_role("link", name="Drift and alerts").click()
+    alert = page.get_by_role("article").filter(has_text="validation_failed")
+    await expect(alert).to_contain_text("What to do: correct the file and line that the alert names")
+    await page.get_by_role("link", name="Health", exact=True).click()
+    await expect(page.get_by_text("The daemon works, but something needs a look.")).to_be_visible()
+    await expect(page.get_by_text(re.compile(r"refused: \S*dev\.yaml:\d+"))).to_be_visible()
+    file.write_text(text)
+    await expect(page.get_by_text("The daemon is healthy.")).to_be_visible()
+    await page.get_by_role("link", name="Services", exact=True).click()
+    await expect(rows(page)).to_have_count(1)
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_daemon_that_goes_away_and_comes_back(make_daemon: Callable[..., Daemon], console: Console):
+    """The page says so, keeps what it shows, and has what changed meanwhile without being loaded again."""
+    console.allow(r"failed: GET", r"status 503")
+    daemon = make_daemon().keep_services("voice_router", "tts_service").start()
+    daemon.environ["ALICIACFG_HTTP_PORT"] = daemon.url.rpartition(":")[2]
+    page = await console.show(daemon, "#/services")
+    await page.evaluate("globalThis.loadedOnce = true")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    await asyncio.to_thread(daemon.stop)
+    await expect(page.get_by_text("The daemon does not answer.")).to_be_visible()
+    await expect(rows(page)).to_have_count(2)
+    file = daemon.environments / "dev.yaml"
+    content = yaml.safe_load(file.read_text())
+    content.setdefault("services", {}).setdefault("voice_router", {})["limits"] = {"requests_per_minute": 303}
+    file.write_text(yaml.safe_dump(content))
+    await asyncio.to_thread(daemon.start)
+    await expect(row_of(page, "voice_router").locator("td").nth(1)).to_have_text("2")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    await expect(page.get_by_text("The daemon does not answer.")).to_have_count(0)
+    assert await page.evaluate("globalThis.loadedOnce")
+
+
+async def test_a_token_is_asked_for_used_and_forgotten(make_daemon: Callable[..., Daemon], console: Console):
+    """Kept for the tab or for the page, as one wants; in no address, and not where other tabs find it."""
+    console.allow(r"status 401")
+    daemon = make_daemon().keep_services("voice_router").start()
+    token = daemon.local("token_create", {"name": "mario", "role": "reader"})["token"]
+    page = await console.show(daemon, "#/services")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_be_visible()
+    await dialog.get_by_label("Token", exact=True).fill("not a token")
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_role("alert")).to_contain_text("cannot be a token")
+    await dialog.get_by_label("Token", exact=True).fill(token[:-1])
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_role("alert")).to_contain_text("not a complete token")
+    await dialog.get_by_label("Token", exact=True).fill(token)
+    await page.keyboard.press("Enter")
+    await expect(dialog).to_have_count(0)
+    await expect(rows(page)).to_have_count(1)
+    await expect(page.get_by_text("mario")).to_be_visible()
+    assert token not in page.url
+    assert token not in await page.evaluate("JSON.stringify(localStorage)")
+    # What only administrators can use is not offered to a reader.
+    await expect(page.get_by_role("link", name="Health", exact=True)).to_be_visible()
+    await expect(page.get_by_role("link", name="Audit")).to_have_count(0)
+    await page.reload()
+    await expect(rows(page)).to_have_count(1)
+
+    await page.get_by_role("button", name="Forget the token").click()
+    await expect(dialog).to_be_visible()
+    await expect(rows(page)).to_have_count(0)
+    assert token not in await page.evaluate("JSON.stringify(sessionStorage)")
+    await dialog.get_by_label("until the page is loaded again").check()
+    await dialog.get_by_label("Token", exact=True).fill(token)
+    await page.keyboard.press("Enter")
+    await expect(rows(page)).to_have_count(1)
+    assert token not in await page.evaluate("JSON.stringify(sessionStorage)")
+    await page.reload()
+    await expect(dialog).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("alert")).to_contain_text("The daemon asks for a token.")
+
+    # A token that ends while the page is open.
+    await page.get_by_role("button", name="Enter a token").first.click()
+    await dialog.get_by_label("Token", exact=True).fill(token)
+    await page.keyboard.press("Enter")
+    await expect(rows(page)).to_have_count(1)
+    await asyncio.to_thread(daemon.local, "token_revoke", {"token_id": token.split("_")[1]})
+    await expect(page.get_by_role("alert")).to_contain_text("The daemon does not take this token any more.")
+
+
+async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable[..., Daemon], console: Console):
+    """The text is shown once and kept nowhere; the own token is marked, and revoking it asks for another one."""
+    console.allow(r"status 401")
+    daemon = make_daemon().keep_services("voice_router").start()
+    open_page = await console.show(daemon, "#/tokens")
+    await expect(open_page.get_by_text("The first token is made on the machine of the daemon.")).to_be_visible()
+    await expect(open_page.get_by_role("button", name="Create a token")).to_have_count(0)
+    token = daemon.local("token_create", {"name": "mario", "role": "admin"})["token"]
+    page = await console.show(daemon, "#/tokens", open_page)
+    await page.get_by_role("dialog").get_by_label("Token", exact=True).fill(token)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("row").filter(has_text="that of this page")).to_contain_text("mario")
+
+    await page.get_by_role("button", name="Create a token").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Name").fill("grafana")
+    await dialog.get_by_label("Role").select_option("metrics")
+    await dialog.get_by_label("Expires").select_option("in 90 days")
+    await dialog.get_by_role("button", name="Create").click()
+    shown = dialog.get_by_label("Token", exact=True)
+    await expect(shown).to_have_attribute("readonly", "")
+    made = await shown.input_value()
+    assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 200
+    reading = daemon.http("GET", "/config/voice_router", headers={"Authorization": f"Bearer {made}"})
+    assert reading.status == 403
+    await dialog.get_by_role("button", name="Done").click()
+    assert made not in await page.content()
+    kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, location.href, history.state])")
+    assert made not in kept
+    row = page.get_by_role("row").filter(has_text="grafana")
+    await expect(row).to_contain_text("in 2 months")
+    await row.get_by_role("button", name="Revoke").click()
+    await expect(dialog).to_contain_text("Revoke the token of grafana?")
+    await dialog.get_by_role("button", name="Revoke").click()
+    await expect(row).to_contain_text("revoked")
+    assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 401
+
+    # What it was refused is in the audit log.
+    await page.get_by_role("link", name="Audit").click()
+    await page.get_by_label("Outcome").select_option("refused")
+    await expect(page.get_by_role("row").filter(has_text="grafana").first).to_contain_text("voice_router")
+    await page.get_by_role("link", name="Tokens").click()
+    await page.get_by_role("row").filter(has_text="mario").get_by_role("button", name="Revoke").click()
+    await expect(dialog).to_contain_text("This page uses it.")
+    await dialog.get_by_role("button", name="Revoke").click()
+    await expect(page.get_by_role("dialog", name="Enter a token")).to_be_visible()
+
+
+async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console):
+    """By service, caller and outcome; live, with links to the revisions."""
+    changed = await change(module_daemon, "event_scheduler", requests_per_minute=304)
+    page = await console.show(module_daemon, "#/audit")
+    await page.get_by_label("Service").fill("event_scheduler")
+    await page.keyboard.press("Enter")
+    log = page.locator("main table tbody tr")
+    await expect(log).to_have_count(2)
+    assert "service=event_scheduler" in page.url
+    await page.get_by_label("Outcome").select_option("refused")
+    await expect(page.get_by_text("Nothing like that is recorded.")).to_be_visible()
+    await page.get_by_label("Outcome").select_option("all")
+    await page.get_by_label("Caller").fill("files")
+    await page.keyboard.press("Enter")
+    await expect(log).to_have_count(1)
+    await page.get_by_label("Caller").fill("")
+    await page.keyboard.press("Enter")
+    await expect(log).to_have_count(2)
+    # Another change is there without a look.
+    again = await change(module_daemon, "event_scheduler", requests_per_minute=305)
+    await expect(log.first).to_contain_text(f"{changed['revision']} → {again['revision']}")
+    await log.first.get_by_role("link", name=str(again["revision"]), exact=True).click()
+    await expect(page).to_have_url(re.compile(rf"tab=history&rev={again['revision']}"))
+
+
+async def test_the_health_is_told_in_words(module_daemon: Daemon, console: Console):
+    page = await console.show(module_daemon, "#/health")
+    await expect(page.get_by_text("The daemon is healthy.")).to_be_visible()
+    version = module_daemon.http("GET", "/health").json["version"]
+    for said in ("connected", "in force", "A load balancer may send requests here.", "leads", version):
+        await expect(page.locator("main")).to_contain_text(said)
+
+
+async def test_a_screen_that_fails_leaves_the_rest_of_the_page(module_daemon: Daemon, console: Console):
+    """What the daemon could not mean makes one screen say so; the others go on."""
+    page = await console.page()
+
+    async def broken(route: Any) -> None:
+        await route.fulfill(json={"status": "success", "request_id": None, "drift": None, "found": {}})
+
+    await page.route(re.compile(r"/drift$"), broken)
+    await console.show(module_daemon, "#/drift", page)
+    await expect(page.get_by_role("alert")).to_contain_text("This screen failed.")
+    await page.get_by_role("link", name="Health", exact=True).click()
+    await expect(page.get_by_text("The daemon is healthy.")).to_be_visible()
