@@ -229,3 +229,23 @@ async def test_files_are_looked_at_and_loaded(home: Daemon, console: Console):
         file.write_text(before)
     await page.get_by_role("button", name="Load the files").click()
     await expect(page.get_by_text("The files are loaded")).to_be_visible()
+
+
+async def test_a_migration_is_looked_at_and_carried_out(home: Daemon, console: Console):
+    """What it changes stands there before it is chosen, and the run-time changes are migrated afterwards."""
+    assert home.http("PATCH", "/config/tts_service", {"limits": {"old": 5}}).status == 200
+    folder = home.directory / "schemas" / "tts_service" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "1-to-2.yaml").write_text("- {op: move, from: /limits/old, path: /limits/new}\n")
+    schema = home.directory / "schemas" / "tts_service.yaml"
+    schema.write_text(schema.read_text().replace("version: 1.0.0", "version: 2.0.0"))
+    page = await console.show(home, "#/environments?files=1")
+    await expect(page.get_by_role("heading", name="Migration of tts_service from 1.0.0 to 2.0.0")).to_be_visible()
+    await page.get_by_label("Carry out 1 migration").check()
+    await expect(values(page, "/limits/new").first).to_be_visible()
+    await console.picture(page, "migration")
+    await axe(page)
+    await page.get_by_role("button", name="Load the files and migrate").click()
+    await expect(page.get_by_text("The files are loaded")).to_be_visible()
+    limits = home.config("tts_service")["config"]["limits"]
+    assert (limits.get("old"), limits["new"]) == (None, 5)

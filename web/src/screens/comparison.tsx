@@ -6,6 +6,7 @@ import type { JsonObject } from "../api/json.ts";
 import { environments } from "../api/queries.ts";
 import { changeQuery, route } from "../router.ts";
 import { useResource } from "../store/resources.ts";
+import { mayWrite, useWhoami } from "../store/whoami.ts";
 import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
 import { Announcement, Await, Field, Notice } from "../ui/elements.tsx";
 import { useQueryText } from "../ui/query_text.ts";
@@ -156,6 +157,7 @@ export function Comparison({ service, sides }: { service: string; sides: Sides }
     "files",
   ]);
   const { data, error } = found;
+  const writable = mayWrite(useWhoami());
   // Where the files yield nothing valid yet, there is no history to ask for.
   const revisions = {
     first: (data?.rev1 ?? 0) > 0 || error !== undefined,
@@ -168,7 +170,14 @@ export function Comparison({ service, sides }: { service: string; sides: Sides }
         <Notice title="Both sides are the same. Choose another environment or revision for one of them." />
       ) : (
         <Await of={found}>
-          {(answer) => <Answer key={key} service={service} answer={answer} target={targetOf(service, sides, answer)} />}
+          {(answer) => (
+            <Answer
+              key={key}
+              service={service}
+              answer={answer}
+              target={writable ? targetOf(service, sides, answer) : undefined}
+            />
+          )}
         </Await>
       )}
     </>

@@ -7,6 +7,9 @@ import { changeQuery, href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
+import { useDeferred } from "../ui/deferred.ts";
+import { Disclosure } from "../ui/disclosure.tsx";
+import { Done } from "../ui/done.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { activationTitle, counted, otherwise } from "./changes.ts";
@@ -50,22 +53,6 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
         }}
       </Await>
     </>
-  );
-}
-
-function Done({ message, onClose }: { message: string; onClose: () => void }) {
-  const box = useRef<HTMLDivElement>(null);
-  useEffect(() => box.current?.focus(), [message]);
-  return (
-    <div tabIndex={-1} ref={box}>
-      <Notice tone="good" title={message}>
-        <div class="buttons">
-          <button type="button" onClick={onClose}>
-            Close
-          </button>
-        </div>
-      </Notice>
-    </div>
   );
 }
 
@@ -134,6 +121,7 @@ function Problems({ item, active }: { item: Environment; active: string }) {
 
 function Lacking({ item, active }: { item: Environment; active: string }) {
   const lacking = Object.entries(item.lacking_secrets ?? {});
+  const shown = useDeferred(lacking.length);
   if (lacking.length === 0) return null;
   return (
     <>
@@ -149,7 +137,7 @@ function Lacking({ item, active }: { item: Environment; active: string }) {
           </tr>
         </thead>
         <tbody>
-          {lacking.map(([service, pointers]) => (
+          {lacking.slice(0, shown).map(([service, pointers]) => (
             <tr key={service}>
               <th scope="row">
                 <a href={href(["services", service], { env: item.name })}>{service}</a>
@@ -210,7 +198,7 @@ function Activate({ item, active, onDone }: ActivateProps) {
   return (
     <section aria-labelledby="activation">
       <p>
-        <a href={back}>Environment {name}</a>
+        <a href={back}>Back to the environment {name}</a>
       </p>
       <h2 id="activation" tabIndex={-1} ref={heading}>
         Activate {name} instead of {active}
@@ -237,10 +225,9 @@ function Impossible({ error, item, active }: { error: RequestError; item: Enviro
       </Notice>
       <Remedies commands={item.remedies ?? []} />
       {hasChanges && (
-        <details>
-          <summary>What would change apart from that</summary>
+        <Disclosure summary="What would change apart from that">
           <HomeChanges answer={answer} env={item.name} compare={comparison(active, item.name)} />
-        </details>
+        </Disclosure>
       )}
     </>
   );

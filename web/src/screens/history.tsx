@@ -1,11 +1,13 @@
 /** The history of a service: its revisions, what each changed, and the way back to one. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { JsonObject } from "../api/json.ts";
 import { changeQuery, href, route } from "../router.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
+import { mayWrite, useWhoami } from "../store/whoami.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
+import { Done } from "../ui/done.tsx";
 import { Await, Field, Notice, Tag, Time } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { MASK } from "../ui/value_rows.ts";
@@ -71,27 +73,11 @@ function kept(loaded: Loaded<History>, of: string, last: { current: Kept }): Loa
   return loaded.data === undefined && last.current?.of === of ? { ...loaded, data: last.current.data } : loaded;
 }
 
-/** What was done, where keyboard and screen reader are. */
-function Done({ message, onClose }: { message: string; onClose: () => void }) {
-  const box = useRef<HTMLDivElement>(null);
-  useEffect(() => box.current?.focus(), [message]);
-  return (
-    <div tabIndex={-1} ref={box}>
-      <Notice tone="good" title={message}>
-        <div class="buttons">
-          <button type="button" onClick={onClose}>
-            Close
-          </button>
-        </div>
-      </Notice>
-    </div>
-  );
-}
-
 function Revisions({ service, env, data }: HistoryProps & { data: History }) {
   const { revisions, more } = data;
   const shown = useDeferred(revisions.length);
   const open = positive(route.value.query.rev);
+  const writable = mayWrite(useWhoami());
   return (
     <>
       <p class="muted">
@@ -121,6 +107,7 @@ function Revisions({ service, env, data }: HistoryProps & { data: History }) {
               env={env}
               revisions={revisions}
               open={item.revision === open}
+              writable={writable}
             />
           ))}
         </tbody>
@@ -156,9 +143,11 @@ interface RowProps extends HistoryProps {
   newest: boolean;
   revisions: readonly Revision[];
   open: boolean;
+  /** Whether the caller may go back to it. */
+  writable: boolean;
 }
 
-function Row({ item, newest, service, env, revisions, open }: RowProps) {
+function Row({ item, newest, service, env, revisions, open, writable }: RowProps) {
   const { revision } = item;
   return (
     <>
@@ -191,7 +180,7 @@ function Row({ item, newest, service, env, revisions, open }: RowProps) {
           >
             Differences<span class="visually-hidden"> of revision {revision}</span>
           </button>
-          {!newest && !item.deleted && (
+          {writable && !newest && !item.deleted && (
             <a
               class="button"
               href={href(route.value.path, {
@@ -236,7 +225,7 @@ function Places({ item }: { item: Revision }) {
 }
 
 /** The differences between a revision and another one. */
-function Detail({ item, service, env, revisions }: Omit<RowProps, "newest" | "open">) {
+function Detail({ item, service, env, revisions }: Omit<RowProps, "newest" | "open" | "writable">) {
   const { against, whole } = route.value.query;
   const older = revisions.find(({ revision, deleted }) => revision < item.revision && !deleted);
   const other = positive(against) ?? older?.revision ?? (item.revision > 1 ? item.revision - 1 : undefined);

@@ -5,6 +5,7 @@ import type { Answers } from "../api/client.ts";
 import { href } from "../router.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Differences } from "../ui/differences.tsx";
+import { Disclosure } from "../ui/disclosure.tsx";
 import { Tag } from "../ui/elements.tsx";
 import { counted, homeChanges, type ServiceChanges } from "./changes.ts";
 import { Pointers } from "./problem_list.tsx";
@@ -36,15 +37,23 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
   const sharedBy = new Map(shared.map(({ change, services: names }) => [change.pointer, names.length]));
   const restarting = new Set(answer.restart_required ?? []);
   const lacking = Object.entries(answer.lacking_secrets ?? {});
-  const shown = useDeferred(services.length);
+  // Those that have nothing but what most have.
+  const alike = services.filter((found) => ownPlaces(found) === 0).map(({ service }) => service);
+  const different = services.filter((found) => ownPlaces(found) > 0);
+  const shown = useDeferred(different.length);
   return (
     <>
       {lacking.length > 0 && (
-        <details class="panel" open={lacking.length < 8}>
-          <summary>
-            <Tag tone="warning">lacking secrets</Tag> {counted(lacking.length, "service lacks", "services lack")}{" "}
-            secrets afterwards
-          </summary>
+        <Disclosure
+          class="panel"
+          open={lacking.length < FEW}
+          summary={
+            <>
+              <Tag tone="warning">lacking secrets</Tag> {counted(lacking.length, "service lacks", "services lack")}{" "}
+              secrets afterwards
+            </>
+          }
+        >
           <ul class="pointers">
             {lacking.map(([service, pointers]) => (
               <li key={service}>
@@ -52,7 +61,7 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
               </li>
             ))}
           </ul>
-        </details>
+        </Disclosure>
       )}
       <Names title="without a configuration before" names={answer.added} tone="info" tag="new" env={env} />
       <Names title="without a configuration afterwards" names={answer.removed} tone="bad" tag="removed" env={env} />
@@ -63,22 +72,22 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
         </p>
       )}
       {shared.length > 0 && (
-        <details class="panel" open>
-          <summary>In most {noun}s</summary>
+        <Disclosure class="panel" open summary={`In most ${noun}s`}>
           <Differences
             changes={shared.map(({ change }) => change)}
             beside={({ pointer }) => (
               <span class="muted">{sharing(sharedBy.get(pointer) ?? 0, services.length, noun)}</span>
             )}
           />
-        </details>
+        </Disclosure>
       )}
-      {services.slice(0, shown).map((found) => (
+      {alike.length > 0 && <Alike names={alike} all={services.length} restarting={restarting} noun={noun} />}
+      {different.slice(0, shown).map((found) => (
         <Changed
           key={found.service}
           found={found}
           restart={restarting.has(found.service)}
-          open={services.length <= FEW_SERVICES}
+          open={different.length <= FEW_SERVICES}
           {...(compare === undefined ? {} : { compare: compare(found.service) })}
         />
       ))}
@@ -90,8 +99,44 @@ function sharing(count: number, all: number, noun: string): string {
   return count === all ? `in all ${all} ${noun}s` : `in ${count} of ${all} ${noun}s`;
 }
 
+function ownPlaces({ changes, leftOut }: ServiceChanges): number {
+  return changes.length + leftOut;
+}
+
+const FEW = 8;
 const MANY = 12;
 const FEW_SERVICES = 40;
+
+interface AlikeProps {
+  names: readonly string[];
+  all: number;
+  restarting: ReadonlySet<string>;
+  noun: string;
+}
+
+function Alike({ names, all, restarting, noun }: AlikeProps) {
+  const marked = names.filter((name) => restarting.has(name));
+  return (
+    <Disclosure
+      class="panel"
+      open={names.length <= FEW_SERVICES}
+      summary={
+        <>
+          Nothing else in {names.length === all ? `all ${all} ${noun}s` : counted(names.length, noun)}{" "}
+          {marked.length === names.length && <Tag tone="warning">restart needed</Tag>}
+        </>
+      }
+    >
+      <ul class="names">
+        {names.map((name) => (
+          <li key={name}>
+            {name} {marked.length < names.length && restarting.has(name) && <Tag tone="warning">restart needed</Tag>}
+          </li>
+        ))}
+      </ul>
+    </Disclosure>
+  );
+}
 
 interface ChangedProps {
   found: ServiceChanges;
@@ -102,24 +147,21 @@ interface ChangedProps {
 
 function Changed({ found, restart, open, compare }: ChangedProps) {
   const { service, changes, count, leftOut } = found;
-  const own = changes.length + leftOut;
-  if (own === 0) {
-    return (
-      <p class="panel slim">
-        <strong>{service}</strong> <span class="muted">nothing but that</span>{" "}
-        {restart && <Tag tone="warning">restart needed</Tag>}
-      </p>
-    );
-  }
+  const own = ownPlaces(found);
   return (
-    <details class="panel" open={open && own <= MANY}>
-      <summary>
-        <strong>{service}</strong>{" "}
-        <span class="muted">
-          {own === count ? counted(count, "place") : `${own} of its ${counted(count, "place")}`}
-        </span>{" "}
-        {restart && <Tag tone="warning">restart needed</Tag>}
-      </summary>
+    <Disclosure
+      class="panel"
+      open={open && own <= MANY}
+      summary={
+        <>
+          <strong>{service}</strong>{" "}
+          <span class="muted">
+            {own === count ? counted(count, "place") : `${own} of its ${counted(count, "place")}`}
+          </span>{" "}
+          {restart && <Tag tone="warning">restart needed</Tag>}
+        </>
+      }
+    >
       <Differences changes={changes} empty="" />
       {leftOut > 0 && (
         <p>
@@ -127,7 +169,7 @@ function Changed({ found, restart, open, compare }: ChangedProps) {
           their values are so long. {compare !== undefined && <a href={compare}>All differences of {service}</a>}
         </p>
       )}
-    </details>
+    </Disclosure>
   );
 }
 
@@ -142,10 +184,15 @@ interface NamesProps {
 function Names({ title, names = [], tone, tag, env }: NamesProps) {
   if (names.length === 0) return null;
   return (
-    <details class="panel" open={names.length <= MANY}>
-      <summary>
-        <Tag tone={tone}>{tag}</Tag> {counted(names.length, "service")} {title}
-      </summary>
+    <Disclosure
+      class="panel"
+      open={names.length <= MANY}
+      summary={
+        <>
+          <Tag tone={tone}>{tag}</Tag> {counted(names.length, "service")} {title}
+        </>
+      }
+    >
       <ul class="pointers">
         {names.map((name) => (
           <li key={name}>
@@ -153,6 +200,6 @@ function Names({ title, names = [], tone, tag, env }: NamesProps) {
           </li>
         ))}
       </ul>
-    </details>
+    </Disclosure>
   );
 }

@@ -2,6 +2,7 @@
 
 import type { Problem } from "../api/client.ts";
 import { useDeferred } from "../ui/deferred.ts";
+import { Disclosure } from "../ui/disclosure.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { visible } from "../ui/value_rows.ts";
 import { byFile, counted, type FileProblems } from "./changes.ts";
@@ -21,7 +22,7 @@ const MANY = 8;
 
 function ProblemsOfFile({ file, count, problems }: FileProblems) {
   const shown = useDeferred(problems.length);
-  const list = (
+  const list = () => (
     <ul class="problems">
       {problems.slice(0, shown).map(({ lines, message }) => (
         <li key={`${lines} ${message}`}>
@@ -31,7 +32,7 @@ function ProblemsOfFile({ file, count, problems }: FileProblems) {
       ))}
     </ul>
   );
-  if (file === "") return list;
+  if (file === "") return list();
   const title = (
     <>
       <PlaceName of={file} />: {counted(count, "problem")}
@@ -41,16 +42,11 @@ function ProblemsOfFile({ file, count, problems }: FileProblems) {
     return (
       <>
         <p class="file">{title}</p>
-        {list}
+        {list()}
       </>
     );
   }
-  return (
-    <details>
-      <summary>{title}</summary>
-      {list}
-    </details>
-  );
+  return <Disclosure summary={title}>{list()}</Disclosure>;
 }
 
 /** Commands that correct what is wrong, to be typed on the machine of the daemon. */
@@ -82,10 +78,5 @@ export function Pointers({ of, few = 6 }: { of: readonly string[]; few?: number 
     </ul>
   );
   if (of.length <= few) return list(of);
-  return (
-    <details>
-      <summary>{counted(of.length, "place")}</summary>
-      {list(of)}
-    </details>
-  );
+  return <Disclosure summary={counted(of.length, "place")}>{list(of)}</Disclosure>;
 }

@@ -18,6 +18,11 @@ export function useWhoami(): Loaded<Whoami> {
   return useResource("whoami", (signal) => whoami(signal), ["files", "environment"]);
 }
 
+/** Whether the caller may write some service; unknown counts as yes, because the daemon decides in any case. */
+export function mayWrite({ data }: Loaded<Whoami>): boolean {
+  return data?.write !== "none";
+}
+
 /** Whether the caller may do what only administrators may; as long as it is not known, no. */
 export function isAdmin({ data }: Loaded<Whoami>): boolean {
   return data?.admin ?? false;

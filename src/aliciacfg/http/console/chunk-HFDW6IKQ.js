@@ -1,1 +1,0 @@
-import{b as r}from"./chunk-NL35QOP3.js";import{o as i}from"./chunk-CWUTZR4H.js";function n(e,o){return i("GET","/whoami",{...e===void 0?{}:{signal:e},...o===void 0?{}:{token:o}})}function a(){return r("whoami",e=>n(e),["files","environment"])}function s({data:e}){return e?.admin??!1}export{n as a,a as b,s as c};
