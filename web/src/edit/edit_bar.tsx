@@ -32,6 +32,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
       {session.others.value.map((other) => (
         <Other key={other.tab} session={session} other={other} />
       ))}
+      <Unfinished session={session} onReview={onReview} />
       {session.conflicts.value.length > 0 && (
         <div class="line warning">
           <p>
@@ -147,6 +148,35 @@ function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) 
           Dismiss
         </button>
       </div>
+    </div>
+  );
+}
+
+/** A write that goes on, or that failed, after its review was closed. */
+function Unfinished({ session, onReview }: { session: Session; onReview: () => void }) {
+  const failure = session.failure.value;
+  const sending = session.sending.value;
+  if (sending !== undefined) {
+    return (
+      <div class="line info" role="status">
+        <p>{sending}</p>
+      </div>
+    );
+  }
+  if (failure === undefined || failure.kind === "conflict") return null;
+  return (
+    <div class="line bad" role="alert">
+      <p>
+        <strong>
+          {failure.kind === "unknown"
+            ? "It is not known whether your change was applied."
+            : "Your change was not applied."}
+        </strong>{" "}
+        {visible(failure.error.message)}
+      </p>
+      <button type="button" onClick={onReview}>
+        {failure.kind === "refused" ? "Review …" : "Ask again …"}
+      </button>
     </div>
   );
 }

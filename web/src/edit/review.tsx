@@ -1,24 +1,21 @@
 /** The review: what a write would change, tried out by the daemon, before anything is sent. */
 
 import { signal } from "@preact/signals";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { RequestError, token, unauthorized } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
-import { type Change, changesBetween, type Edits, hasSecrets, toMergePatch, unsent } from "../form/edits.ts";
+import { type Edits, hasSecrets, toMergePatch, unsent } from "../form/edits.ts";
 import type { Key } from "../form/sealing.ts";
-import { writeChanges } from "../screens/changes.ts";
-import { invalidate } from "../store/resources.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, ErrorSummary, Field, Notice, Problems } from "../ui/elements.tsx";
 import { TokenDialog } from "../ui/token_dialog.tsx";
 import { visible } from "../ui/value_rows.ts";
+import { applyWrite, catchUp, changesOf } from "./applying.ts";
 import { Authors, Conflicts } from "./conflict_choice.tsx";
 import { Lazy } from "./lazy.tsx";
-import { inOrderOf } from "./member_order.ts";
 import { randomId } from "./random.ts";
-import { configurationOf } from "./service_data.ts";
-import type { Reviewed, Session } from "./session.ts";
-import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
+import type { Failure, Reviewed, Session } from "./session.ts";
+import { send, type Write, type WriteAnswer } from "./write.ts";
 
 /** As the daemon's limit. */
 const COMMENT_LENGTH = 1024;
@@ -48,31 +45,22 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
   const breaking = useBreaking(trial, allowBreaking);
   const [since] = useState(session.base.peek().revision);
   const retry = () => setAgain((times) => times + 1);
-  const [sending, setSending] = useState<{ message: string } | undefined>();
-  const [outcome, setOutcome] = useState<Exclude<Outcome, { kind: "done" }> & { write: Write; answer: WriteAnswer }>();
+  const sending = session.sending.value;
+  const failure = session.failure.value;
+  const shown = useRef(true);
+  useEffect(
+    () => () => {
+      shown.current = false;
+    },
+    [],
+  );
 
   async function apply(write: Write, answer: WriteAnswer, open: boolean) {
-    setOutcome(undefined);
-    setSending({ message: "Applying …" });
-    session.beginWrite();
-    const result = await carryOut(
-      write,
-      { ...answer, secrets: hasSecrets(session.edits.peek()) },
-      around(setSending),
-      open,
-    );
-    if (result.kind === "done") {
-      await finish(session, write, answer, result);
-      onClose();
-      return;
-    }
-    session.endWrite();
-    setSending(undefined);
-    if (result.kind === "conflict") await catchUp(session, result.error);
-    setOutcome({ ...result, write, answer });
+    const done = await applyWrite(session, write, answer, open);
+    if (done && shown.current) onClose();
   }
 
-  const unknown = outcome?.kind === "unknown" || outcome?.kind === "waiting";
+  const unknown = failure?.kind === "unknown" || failure?.kind === "waiting";
   return (
     <>
       <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
@@ -81,12 +69,12 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
           onSubmit={(event) => {
             event.preventDefault();
             if (sending !== undefined) return;
-            if (outcome !== undefined && unknown) void apply(outcome.write, outcome.answer, outcome.kind === "unknown");
+            if (failure !== undefined && unknown) void apply(failure.write, failure.trial, failure.kind === "unknown");
             else if (trial.state === "ready")
               void apply({ ...trial.write, comment: session.comment.peek().trim() }, trial.answer, false);
           }}
         >
-          {outcome !== undefined && <Failed outcome={outcome} onPlace={onPlace} />}
+          {failure !== undefined && <Failed failure={failure} onPlace={onPlace} />}
           <Conflicts session={session} />
           <Overtaken session={session} since={since} />
           {breaking !== undefined && <Breaking error={breaking} allowed={allowBreaking} onAllow={setAllowBreaking} />}
@@ -99,10 +87,10 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
             </>
           )}
           <Announcement>
-            {sending?.message ??
+            {sending ??
               (trial.state === "ready" ? summary(changesOf(session.base.peek().config, trial.answer).length) : "")}
           </Announcement>
-          {sending !== undefined && <p class="loading">{sending.message}</p>}
+          {sending !== undefined && <p class="loading">{sending}</p>}
           <div class="buttons">
             {unknown ? (
               <button type="submit" class="primary" disabled={sending !== undefined}>
@@ -145,66 +133,6 @@ function summary(count: number): string {
   return count === 1 ? "One place would change." : `${count} places would change.`;
 }
 
-function around(report: (state: { message: string }) => void) {
-  return {
-    send,
-    history: (write: Write) => newestRevisions(write.service, write.environment),
-    pause: (seconds: number) => new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000)),
-    report: ({ code }: RequestError) =>
-      report({
-        message:
-          code === "busy"
-            ? "The daemon is busy. The same request is sent again in a moment …"
-            : "There is no answer yet. The same request is sent again, and carried out once …",
-      }),
-  };
-}
-
-/** Note that a write is in force. */
-async function finish(
-  session: Session,
-  write: Write,
-  trial: WriteAnswer,
-  { revision, answer }: Outcome & { kind: "done" },
-): Promise<void> {
-  const before = session.base.peek();
-  // Members stay where they were shown.
-  const config = answer && (inOrderOf(before.config, answer.config as JsonObject) as JsonObject);
-  let base = answer && config && { config, revision: answer.revision, epoch: answer.epoch };
-  if (base === undefined) {
-    const read = new AbortController().signal;
-    base = await configurationOf(write.service, write.environment, read, revision).catch(() => undefined);
-  }
-  const { restart_required: restart } = answer ?? trial;
-  const changes = changesOf(before.config, answer ?? trial);
-  session.finishWrite(
-    base ?? { ...before, revision },
-    changes,
-    restart,
-    write.change.kind === "rollback" || write.change.kind === "unset",
-  );
-  invalidate("change", `change:${write.service}`);
-}
-
-/** Have the session take the newer revision of which a conflict tells. */
-async function catchUp(session: Session, error: RequestError): Promise<void> {
-  const { service, environment } = session;
-  const atLeast = typeof error.body.revision === "number" && error.body.revision > 0 ? error.body.revision : undefined;
-  try {
-    session.receive(await configurationOf(service, environment, new AbortController().signal, atLeast));
-    await session.settled();
-  } catch {} // The next event, or the next attempt, tells it.
-}
-
-/** Return every place that a write changes. */
-function changesOf(before: JsonObject, answer: WriteAnswer): Change[] {
-  // Of a first revision the daemon lists all places; here the files had most of them already.
-  if (answer.revision <= 1) {
-    return changesBetween(before, answer.config as JsonObject).filter(({ pointer }) => pointer !== "/version");
-  }
-  return writeChanges(before, answer) as Change[];
-}
-
 /** Try out what is reviewed, anew whenever it or the revision below it changes. */
 function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again: number): Trial {
   const edits = session.edits.value;
@@ -226,7 +154,7 @@ function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again:
     return () => {
       wanted = false;
     };
-  }, [session, of.kind, allowBreaking, again, edits, base, undecided, token.value]);
+  }, [session, of, allowBreaking, again, edits, base, undecided, token.value]);
   return trial;
 }
 
@@ -460,14 +388,8 @@ function Asking() {
 }
 
 /** Why the write itself was not carried out, or may have been. */
-function Failed({
-  outcome,
-  onPlace,
-}: {
-  outcome: Exclude<Outcome, { kind: "done" }>;
-  onPlace: (pointer: string) => void;
-}) {
-  const { kind, error } = outcome;
+function Failed({ failure, onPlace }: { failure: Failure; onPlace: (pointer: string) => void }) {
+  const { kind, error } = failure;
   if (kind === "conflict") {
     return (
       <Notice tone="warning" title="Somebody else changed it first. Nothing of yours was applied.">

@@ -10,11 +10,11 @@ import { type Answers, configPath, type Problem, RequestError, request, token } 
 import { isEqual, type Json, type JsonObject } from "../api/json.ts";
 import { type Change, type Edit, type Edits, hasSecrets, NO_EDITS } from "../form/edits.ts";
 import { find, isWithin } from "../form/pointer.ts";
-import { dropDraft, tabsWithDraft } from "../store/drafts.ts";
+import { draftsOf, dropDraft, tabsWithDraft } from "../store/drafts.ts";
 import { type Conflict, mergeChanges } from "./conflicts.ts";
 import { type Draft, keepDraft, mayHaveSecret, readDraft, type TextFormat } from "./drafts.ts";
 import { isOpen, thisTab, thisTabNow } from "./tabs.ts";
-import { newestRevisions } from "./write.ts";
+import { newestRevisions, type Outcome, type Write, type WriteAnswer } from "./write.ts";
 
 export type HistoryItem = Answers["HistoryItem"];
 
@@ -29,6 +29,13 @@ export interface Base {
 
 /** What is reviewed: the edits of the session, or something that the daemon does by itself. */
 export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
+
+/** A write that is not in force, or of which that is not known. */
+export type Failure = Exclude<Outcome, { kind: "done" }> & {
+  write: Write;
+  /** What the daemon answered to its dry run. */
+  trial: WriteAnswer;
+};
 
 /** What others changed since the user began to look. */
 export interface News {
@@ -66,6 +73,10 @@ export class Session {
   readonly comment = signal("");
   readonly news = signal<News | undefined>(undefined);
   readonly reviewed = signal<Reviewed>({ kind: "edits" });
+  /** What the user is told while a write is under way. */
+  readonly sending = signal<string | undefined>(undefined);
+  /** What became of the last write, if it is not in force. */
+  readonly failure = signal<Failure | undefined>(undefined);
   /** Why the daemon refused the edits, for the fields of the form. */
   readonly problems = signal<Problem[]>([]);
   /** The draft that was found when the session began. */
@@ -103,6 +114,15 @@ export class Session {
       const edits = this.edits.value;
       const left = this.conflicts.peek().filter(({ pointer }) => edits.has(pointer));
       if (left.length !== this.conflicts.peek().length) this.conflicts.value = left;
+      // Other edits are another write.
+      const failed = this.failure.peek()?.kind;
+      if (failed === "refused" || failed === "conflict") this.failure.value = undefined;
+    });
+    effect(() => {
+      // Another tab sent its edits, or discarded them.
+      draftsOf();
+      const left = this.others.peek().filter(({ tab }) => readDraft(this.#place(tab)) !== undefined);
+      if (left.length !== this.others.peek().length) this.others.value = left;
     });
     this.#queue = this.#restore().catch(() => {});
   }
@@ -207,7 +227,7 @@ export class Session {
     this.#writing = true;
   }
 
-  /** Note that a write ended without a change. */
+  /** Note that no write is under way any more. */
   endWrite(): void {
     this.#writing = false;
     const waiting = this.#waiting;
@@ -241,6 +261,8 @@ export class Session {
       this.conflicts.value = [];
       this.text.value = undefined;
       this.comment.value = "";
+      this.problems.value = [];
+      this.failure.value = undefined;
       this.restored.value = undefined;
     });
     this.keep();

@@ -48,7 +48,7 @@ const LONGEST_PAUSE_SECONDS = 10;
 
 /** Whether a refusal leaves open if the write was carried out. */
 function leavesOpen(error: RequestError): boolean {
-  return error.code === "unreachable" || error.code === "internal";
+  return error.code === "unreachable" || error.code === "internal" || error.code === "unavailable";
 }
 
 /**
@@ -74,7 +74,7 @@ export async function carryOut(
         const own = mayBeDone ? await findOwn(write, expected, around) : undefined;
         return own === undefined ? { kind: "conflict", error } : { kind: "done", revision: own.revision };
       }
-      const again = error.code === "busy" || error.code === "unavailable" || leavesOpen(error);
+      const again = error.code === "busy" || leavesOpen(error);
       mayBeDone ||= leavesOpen(error);
       if (!again) return { kind: "refused", error };
       if (attempt === ATTEMPTS) return { kind: mayBeDone ? "unknown" : "waiting", error };

@@ -188,7 +188,14 @@ function Opened({ route, name, data, tree, explained, status }: Parts & { data: 
   useShortcut(() => session.isEdited && readOnly === undefined && review({ kind: "edits" }));
   return (
     <>
-      <ServiceHeader name={name} data={data} status={status} isProtected={isProtected} route={route} />
+      <ServiceHeader
+        name={name}
+        data={data}
+        status={status}
+        isProtected={isProtected}
+        route={route}
+        onReset={status?.overlay && status.mayWrite ? () => review({ kind: "unset", pointer: "" }) : undefined}
+      />
       {data.revision === 0 && <NotYet data={data} name={name} onPlace={goTo} />}
       {readOnly !== undefined && <Notice title="Read only.">{` ${readOnly}`}</Notice>}
       <Tabs route={route} tab={tab} />

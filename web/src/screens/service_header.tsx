@@ -14,9 +14,11 @@ interface ServiceHeaderProps {
   status: Status | undefined;
   isProtected: boolean;
   route: Route;
+  /** Opens the review of taking back every run-time change; undefined if there is none, or the caller may not. */
+  onReset: (() => void) | undefined;
 }
 
-export function ServiceHeader({ name, data, status, isProtected, route }: ServiceHeaderProps) {
+export function ServiceHeader({ name, data, status, isProtected, route, onReset }: ServiceHeaderProps) {
   return (
     <>
       <div class="service-head">
@@ -52,6 +54,11 @@ export function ServiceHeader({ name, data, status, isProtected, route }: Servic
           {(status?.restart_pending ?? 0) > 0 && <Tag tone="warning">restart pending</Tag>}
           {(status?.rejected ?? 0) > 0 && <Tag tone="bad">rejected by {status?.rejected} of its copies</Tag>}
         </div>
+        {onReset !== undefined && (
+          <button type="button" onClick={onReset}>
+            Take back all run-time changes …
+          </button>
+        )}
       </div>
       <Refusals name={name} refused={data.refused_edits} />
     </>

@@ -1,0 +1,105 @@
+/** Sending what was reviewed. It goes on when the review is closed, and the session says what became of it. */
+
+import type { RequestError } from "../api/client.ts";
+import type { JsonObject } from "../api/json.ts";
+import { type Change, changesBetween, hasSecrets } from "../form/edits.ts";
+import { writeChanges } from "../screens/changes.ts";
+import { invalidate } from "../store/resources.ts";
+import { inOrderOf } from "./member_order.ts";
+import { configurationOf } from "./service_data.ts";
+import type { Session } from "./session.ts";
+import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
+
+/**
+ * Send a write that was tried out. Returns whether it is in force.
+ *
+ * @param trial What the daemon answered to the dry run.
+ * @param open Whether an earlier attempt may have been carried out.
+ */
+export async function applyWrite(session: Session, write: Write, trial: WriteAnswer, open = false): Promise<boolean> {
+  session.failure.value = undefined;
+  session.sending.value = "Applying …";
+  session.beginWrite();
+  try {
+    const expected = { ...trial, secrets: hasSecrets(session.edits.peek()) };
+    const outcome = await carryOut(
+      write,
+      expected,
+      around((message) => {
+        session.sending.value = message;
+      }),
+      open,
+    );
+    if (outcome.kind === "done") {
+      await finish(session, write, trial, outcome);
+      return true;
+    }
+    session.endWrite();
+    if (outcome.kind === "conflict") await catchUp(session, outcome.error);
+    if (outcome.kind === "refused") session.problems.value = outcome.error.problems;
+    session.failure.value = { ...outcome, write, trial };
+    return false;
+  } finally {
+    session.sending.value = undefined;
+    session.endWrite();
+  }
+}
+
+function around(report: (message: string) => void) {
+  return {
+    send,
+    history: (write: Write) => newestRevisions(write.service, write.environment),
+    pause: (seconds: number) => new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000)),
+    report: ({ code }: RequestError) =>
+      report(
+        code === "busy"
+          ? "The daemon is busy. The same request is sent again in a moment …"
+          : "There is no answer yet. The same request is sent again, and carried out once …",
+      ),
+  };
+}
+
+/** Note that a write is in force. */
+async function finish(
+  session: Session,
+  write: Write,
+  trial: WriteAnswer,
+  { revision, answer }: Outcome & { kind: "done" },
+): Promise<void> {
+  const before = session.base.peek();
+  // Members stay where they were shown.
+  const config = answer && (inOrderOf(before.config, answer.config as JsonObject) as JsonObject);
+  let base = answer && config && { config, revision: answer.revision, epoch: answer.epoch };
+  if (base === undefined) {
+    const read = new AbortController().signal;
+    base = await configurationOf(write.service, write.environment, read, revision).catch(() => undefined);
+  }
+  const { restart_required: restart } = answer ?? trial;
+  const changes = changesOf(before.config, answer ?? trial);
+  session.finishWrite(
+    base ?? { ...before, revision },
+    changes,
+    restart,
+    write.change.kind === "rollback" || write.change.kind === "unset",
+  );
+  invalidate("change", `change:${write.service}`);
+}
+
+/** Have the session take the newer revision of which a conflict tells. */
+export async function catchUp(session: Session, error: RequestError): Promise<void> {
+  const { service, environment } = session;
+  const atLeast = typeof error.body.revision === "number" && error.body.revision > 0 ? error.body.revision : undefined;
+  try {
+    session.receive(await configurationOf(service, environment, new AbortController().signal, atLeast));
+    await session.settled();
+  } catch {} // The next event, or the next attempt, tells it.
+}
+
+/** Return every place that a write changes. */
+export function changesOf(before: JsonObject, answer: WriteAnswer): Change[] {
+  // Of a first revision the daemon lists all places; here the files had most of them already.
+  if (answer.revision <= 1) {
+    return changesBetween(before, answer.config as JsonObject).filter(({ pointer }) => pointer !== "/version");
+  }
+  return writeChanges(before, answer) as Change[];
+}
