@@ -216,7 +216,7 @@ async def test_too_much_that_was_missed_is_read_again(tmp_path: Path, monkeypatc
     async with home(tmp_path) as found:
         log = found.made.parts.service.events._parts.log
         log._items.clear()
-        log._floor, log._capacity = log.position, 1
+        log._floor, log._capacity = log.place, 1
         async with found.listen() as stream:
             last = (await stream.next("hello")).id
         for service in ("bell", "lamp", "siren"):

@@ -152,7 +152,7 @@ async def make_parts(
         views=views,
         cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
         waiters=ChangeWaiters(),
-        change_log=ChangeLog(state),
+        change_log=ChangeLog(state, shared=store.shared is not None),
         commits=Commits(state=state, queue=queue),
         configurations=Configurations(
             state=state,

@@ -1,8 +1,11 @@
 """The last changes that readers are told of, in the order in which they became durable, for those who watch them.
 
-Each has a place, ``(epoch, sequence)``, that is the same on all daemons of a home. So a reader who knows one goes on
-after it, at any of them: from the log, or, if that does not reach back so far, from the newest revision of each
-configuration that changed since.
+A reader goes on after the place up to which it knows everything: the highest ``(epoch, sequence)`` of the changes so
+far. That grows with the order of the commits, which is the same on all daemons of a home, so the reader may do that at
+any of them. The sequence of a single change may be lower: where daemons share a database, one of them may have planned
+a change of another service before it knew of the last ones.
+
+If the log does not reach back so far, the newest revision of each configuration that changed since is told.
 """
 
 from collections import deque
@@ -22,24 +25,26 @@ CAPACITY = 1024
 _MAX_POINTER_CHARACTERS = 8 * 1024
 
 
+# Where daemons share a database, a change may have a lower place than one that was made so long before it: one of them
+# may lag that long, and the clocks of their machines differ.
+_OVERLAP_SECONDS = 10.0
+
+
 @dataclass(slots=True)
 class Logged:
     """One change.
 
     Attributes:
         number: 0, 1, 2 and so on in the order of the log.
+        place: Up to which a reader knows everything that has this change, too.
         event: What readers are told.
         encoded: What a transport made of it, once for all its readers; empty before.
     """
 
     number: int
+    place: Position
     event: ChangeEvent | EnvironmentEvent | ResetEvent
     encoded: bytes = b""
-
-    @property
-    def position(self) -> Position:
-        """The place of the change."""
-        return Position(self.event.epoch, self.event.sequence)
 
 
 def _nothing() -> None:
@@ -50,20 +55,27 @@ class ChangeLog:
     """The last changes; register ``on_commit`` with ``Commits``.
 
     Attributes:
-        position: The place of the newest change that is durable.
+        place: Up to which a reader knows everything that has all changes; it never falls.
         end: The number of the next change.
         on_added: Called when there are more.
     """
 
-    def __init__(self, state: State, *, capacity: int = CAPACITY) -> None:
-        """Begin after everything that a state holds, of which nothing is pending."""
+    def __init__(self, state: State, *, shared: bool = False, capacity: int = CAPACITY) -> None:
+        """Begin after everything that a state holds, of which nothing is pending.
+
+        Args:
+            state: The state.
+            shared: Whether other daemons change it, too.
+            capacity: So many changes are kept.
+        """
         self._state = state
+        self._shared = shared
         self._capacity = capacity
         self._active = state.active
         self._items: deque[Logged] = deque()
-        self.position = Position(state.epoch, state.sequence)
+        self.place = Position(state.epoch, state.sequence)
         # All changes after this place are in the log.
-        self._floor = self.position
+        self._floor = self.place
         self.end = 0
         self.on_added: Callable[[], None] = _nothing
 
@@ -71,21 +83,18 @@ class ChangeLog:
         """Add what readers are told of a durable plan."""
         if not plan.sequence and plan.activates is None and not plan.raises_epoch:
             return
-        self.position = max(self.position, Position(self._state.epoch, plan.sequence or self.position.sequence))
-        before = self.end
+        before, epoch = self.end, self._state.epoch
+        if not plan.raises_epoch:
+            self._add_changes(plan)
+        self.place = max(self.place, Position(epoch, plan.sequence or self.place.sequence))
         if plan.raises_epoch:
             # Whatever else the plan holds: everything is read again.
-            self._add(ResetEvent(reason="epoch", epoch=self.position.epoch, sequence=self.position.sequence))
-        else:
-            self._add_changes(plan)
+            self._add(ResetEvent(reason="epoch", epoch=epoch, sequence=self.place.sequence))
         active, self._active = self._active, self._state.active
         if self._active != active:
             self._add(
                 EnvironmentEvent(
-                    environment=self._active,
-                    previous=active or None,
-                    epoch=self.position.epoch,
-                    sequence=self.position.sequence,
+                    environment=self._active, previous=active or None, epoch=epoch, sequence=self.place.sequence
                 )
             )
         if self.end != before:
@@ -100,29 +109,41 @@ class ChangeLog:
         # A slice of a deque takes as long, and every reader that keeps up is near its end.
         return (self._items[index] for index in range(start, len(self._items)))
 
-    def number_after(self, position: Position) -> int | None:
-        """Return the number of the first change after a place; None if the log does not reach back so far."""
-        for item in reversed(self._items):
-            if item.position == position:
-                return item.number + 1
-        if position >= self.position:
-            # Another daemon of the home may be ahead of this one.
-            return self.end
-        if position < self._floor:
-            return None
-        return next((item.number for item in self._items if item.position > position), self.end)
+    def number_after(self, place: Position) -> int | None:
+        """Return the number of the first change that a reader may not know who knows everything up to a place.
 
-    def newest_since(self, position: Position, most: int) -> list[ChangeEvent] | None:
-        """Return the newest revision of each configuration that changed after a place of this epoch.
+        Where others change the state, that may be one that it knows.
 
         Args:
-            position: The place.
+            place: The place, of this epoch.
+
+        Returns:
+            None if the log does not reach back so far.
+        """
+        if place > self.place:
+            # Another daemon of the home is ahead of this one.
+            return self.end
+        if place < self._floor:
+            return None
+        first = next((item for item in self._items if item.place >= place), None)
+        if first is None:
+            return self.end
+        # Of several changes with one place, only the first one is surely known; with the place of a message that was no
+        # change, not even that.
+        return first.number + (first.place == place and not self._shared)
+
+    def newest_since(self, place: Position, most: int) -> list[ChangeEvent] | None:
+        """Return the newest revision of each configuration that may have changed after a place of this epoch.
+
+        Args:
+            place: The place.
             most: The largest number of events.
 
         Returns:
             None if there are more.
         """
-        found = self._state.changed_after(position.sequence)
+        overlap = _OVERLAP_SECONDS if self._shared else 0.0
+        found = self._state.changed_after(place.sequence, overlap_seconds=overlap)
         if len(found) > most:
             return None
         found.sort(key=lambda record: record.home_sequence)
@@ -141,15 +162,20 @@ class ChangeLog:
         skipped = max(0, len(records) - self._capacity)
         if skipped:
             self._items.clear()
-            self._floor = Position(self._state.epoch, records[skipped - 1].home_sequence)
+            self._raise(records[skipped - 1].home_sequence)
+            self._floor = self.place
             self.end += skipped
         for index, record in enumerate(records[skipped:], start=skipped):
             self._add(_change(record, self._state.epoch, told=index >= revisions))
 
+    def _raise(self, sequence: int) -> None:
+        self.place = max(self.place, Position(self._state.epoch, sequence))
+
     def _add(self, event: ChangeEvent | EnvironmentEvent | ResetEvent) -> None:
+        self._raise(event.sequence)
         if len(self._items) >= self._capacity:
-            self._floor = max(self._floor, self._items.popleft().position)
-        self._items.append(Logged(self.end, event))
+            self._floor = self._items.popleft().place
+        self._items.append(Logged(self.end, self.place, event))
         self.end += 1
 
 

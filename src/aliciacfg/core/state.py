@@ -188,13 +188,23 @@ class State:
             if record is not None:
                 yield service, record
 
-    def changed_after(self, sequence: int) -> list[Record]:
+    def changed_after(self, sequence: int, *, overlap_seconds: float = 0.0) -> list[Record]:
         """Return the newest revision of each configuration that readers were told of after a place of this epoch.
 
         Deleted ones as well.
+
+        Args:
+            sequence: The place.
+            overlap_seconds: Those as well that were made so long before the newest revision up to that place, or later;
+                0 for none.
         """
-        records = (entry.record for entry in self._committed.values())
-        return [record for record in records if record is not None and record.home_sequence > sequence]
+        records = [entry.record for entry in self._committed.values() if entry.record is not None]
+        found = [record for record in records if record.home_sequence > sequence]
+        if overlap_seconds:
+            known = [record for record in records if record.home_sequence <= sequence]
+            since = max((record.timestamp for record in known), default=0.0) - overlap_seconds
+            found += [record for record in known if record.timestamp >= since]
+        return found
 
     def count(self, environment: str) -> int:
         """Count the configurations of an environment that exist."""

@@ -350,7 +350,7 @@ class EventReader:
     def place(self) -> Position | None:
         """The place up to which the reader has been told everything; None while there is more to take."""
         log = self._parts.log
-        return log.position if self._begun and self._next == log.end and not self._first else None
+        return log.place if self._begun and self._next == log.end and not self._first else None
 
     def _end_reason(self) -> Literal["unauthorized", "forbidden", "stopping"] | None:
         """Look after the reader's rights; return why it has to end, if it has."""
@@ -388,7 +388,7 @@ class EventReader:
     def _begin(self) -> None:
         """Tell the reader where it is, and what it missed."""
         self._begun = True
-        parts, position = self._parts, self._parts.log.position
+        parts, position = self._parts, self._parts.log.place
         missed = self._missed()
         health = parts.health.now()
         hello = HelloEvent(
@@ -416,7 +416,7 @@ class EventReader:
     def _missed(self) -> list[ChangeEvent] | None:
         """Return what the reader missed and the log does not have; None if it cannot be told."""
         last, log = self._last, self._parts.log
-        if not isinstance(last, Position) or last.epoch != log.position.epoch:
+        if not isinstance(last, Position) or last.epoch != log.place.epoch:
             return None
         number = log.number_after(last)
         if number is not None:
@@ -425,7 +425,7 @@ class EventReader:
         return log.newest_since(last, _MAX_MISSED)
 
     def _reset(self, reason: Literal["unknown_id", "epoch", "slow", "access"]) -> None:
-        position = self._parts.log.position
+        position = self._parts.log.place
         self._next = self._parts.log.end
         self._first.append(_event(ResetEvent(reason=reason, epoch=position.epoch, sequence=position.sequence)))
 
@@ -497,7 +497,9 @@ class EventReader:
 
     def _encoded_item(self, item: Logged) -> bytes:
         if not item.encoded:
-            item.encoded = self._feed.encode(_event(item.event))
+            event = _event(item.event)
+            event.position = item.place
+            item.encoded = self._feed.encode(event)
         return item.encoded
 
 
