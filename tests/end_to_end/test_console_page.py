@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -15,6 +15,7 @@ from console_home import SERVICES, live_in, prepare
 from daemons import Daemon, serving
 from web_sites import behind_prefix, site
 
+FIRST_LOAD_LIMIT = 40 * 1024
 # Each screen of the console.
 SCREENS = [
     "#/services",
@@ -56,6 +57,23 @@ async def test_a_screen_is_accessible(home: tuple[Daemon, str], console: Console
     assert set(controls) - set(reached) == set(), "the Tab key does not reach these"
 
 
+async def test_the_first_load_is_small_and_the_next_costs_nothing(shared: Daemon, console: Console):
+    """40 KB, compressed, before the first screen is there; a second load transfers headers alone."""
+    page = await console.show(shared)
+    sizes = [await each.sizes() for each in console.requests if _is_file(each.url)]
+    assert len(sizes) >= 3
+    assert sum(each["responseBodySize"] for each in sizes) <= FIRST_LOAD_LIMIT
+    console.requests.clear()
+    await page.reload()
+    await settled(page)
+    again = [(await each.sizes())["responseBodySize"] for each in console.requests if _is_file(each.url)]
+    assert again == [0] * len(sizes)
+
+
+def _is_file(url: str) -> bool:
+    return bool(re.fullmatch(r"http://[^/]+/(console/.*)?", url))
+
+
 def test_its_files_are_protected_and_asked_for_again(shared: Daemon):
     """Strict policy, no sniffing; the copy of a browser is compared by ETag; HEAD is GET without the body."""
     for path in ("/", "/console/app.js", "/console/app.css", "/console/icon.svg"):
@@ -93,6 +111,28 @@ async def test_it_works_below_a_path_of_another_server(shared: Daemon, console: 
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name="multi_language", exact=True))
         await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]), timeout=2000)
         assert [each.url for each in console.requests if not each.url.startswith(address)] == []
+        await page.close()
+
+
+async def test_a_daemon_that_restarts_is_found_again(make_daemon: Callable[..., Daemon], console: Console):
+    """The page says that it is gone, keeps what is typed, and shows what changed as soon as it is back."""
+    daemon = make_daemon().keep_services("tts_service", "voice_router").start()
+    # The port of the proxy stays.
+    console.allow("status 502", "failed: GET .*/events", "console: ")
+    async with behind_prefix(daemon, "/home") as address:
+        page = await console.show(address)
+        await page.get_by_label("Search").fill("voice_r")
+        await expect(page.get_by_text("live", exact=True)).to_be_visible()
+        await asyncio.to_thread(daemon.kill)
+        await expect(page.get_by_text("lost", exact=False).first).to_be_visible()
+        await asyncio.to_thread(daemon.start)
+        changed = await asyncio.to_thread(
+            daemon.http, "PATCH", "/config/voice_router", {"features": {"metrics": False}}
+        )
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="voice_router", exact=True))
+        await expect(row.locator("[data-label=Revision]")).to_have_text(str(changed.json["revision"]))
+        await expect(page.get_by_text("live", exact=True)).to_be_visible()
+        await expect(page.get_by_label("Search")).to_have_value("voice_r")
         await page.close()
 
 

@@ -73,6 +73,7 @@ class Visit:
         complaints: Errors that pages logged, exceptions that they did not catch, requests elsewhere, requests that
             failed, and answers with a status of 400 or more.
         requests: Everything that pages asked for.
+        finished: Those of the requests whose answer came to its end.
         messages: Everything that pages logged.
     """
 
@@ -80,6 +81,7 @@ class Visit:
     origins: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    finished: list[Request] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     _allowed: list[str] = field(default_factory=list)
 
@@ -88,6 +90,7 @@ class Visit:
         self.context.on("console", self._logged)
         self.context.on("weberror", self._failed)
         self.context.on("request", self._asked)
+        self.context.on("requestfinished", self._finished)
         self.context.on("requestfailed", self._lost)
         self.context.on("response", self._answered)
 
@@ -124,6 +127,9 @@ class Visit:
         self.requests.append(request)
         if not request.url.startswith((*INLINE, *(f"{origin}/" for origin in self.origins))):
             self.complaints.append(f"elsewhere: {request.method} {request.url}")
+
+    def _finished(self, request: Request) -> None:
+        self.finished.append(request)
 
     def _lost(self, request: Request) -> None:
         # The page itself ends a request that it needs no more, as it ends all when it is closed.

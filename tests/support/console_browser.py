@@ -37,11 +37,6 @@ class Console(Visit):
 
     pictures: Path | None = field(default=None)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # The console already asks for what the daemon does not have yet.
-        self.allow(r"status 404: GET \S+/whoami")
-
     async def sign_in(self, token: str) -> None:
         """Have all pages from now on use a token, as if a person had entered it."""
         keep = f"sessionStorage.setItem('aliciacfg.token', {json.dumps(token)})"

@@ -29,11 +29,11 @@ def prepare(daemon: Daemon, *services: str) -> Daemon:
     return daemon
 
 
-def live_in(daemon: Daemon) -> str:
+def live_in(daemon: Daemon, *, refused_edit: bool = True) -> str:
     """Let people and services do something with a running home; return the token of anna.
 
-    Revisions with comments, a refused write, copies that applied, rejected or wait for a restart, services that are
-    online, tokens of which one is revoked, and an edit of a file that is refused.
+    Revisions with comments, refused writes, copies that applied, rejected or wait for a restart, services that are
+    online, tokens, and, unless ``refused_edit`` is false, an edit of a file that is refused.
     """
     given = token(daemon, "anna", role="admin")
     anna, ben = bearing(daemon, given), bearing(daemon, token(daemon, "ben", role="reader"))
@@ -44,10 +44,11 @@ def live_in(daemon: Daemon) -> str:
     assert anna("PATCH", "/config/voice_router", {"limits": 7}).status == 422
     assert ben("PATCH", "/config/voice_router", {"limits": {}}).status == 403
     asyncio.run(_report(daemon, anna))
-    edited = daemon.environments / "dev.yaml"
-    edited.write_text(edited.read_text().replace(*REFUSED_EDIT))
-    assert anna("POST", "/reload", {}).status == 422
-    wait_until(lambda: daemon.http("GET", "/health").json["status"] == "degraded")
+    if refused_edit:
+        edited = daemon.environments / "dev.yaml"
+        edited.write_text(edited.read_text().replace(*REFUSED_EDIT))
+        assert anna("POST", "/reload", {}).status == 422
+        wait_until(lambda: daemon.http("GET", "/health").json["status"] == "degraded")
     return given
 
 

@@ -307,9 +307,11 @@ def serving(
     made = Daemon(directory / "home", broker_port=broker.port, asyncio_debug=asyncio_debug)
     prepare(made)
     made.start()
-    yield made
-    code = made.stop()
-    broker.stop()
+    try:
+        yield made
+    finally:
+        code = made.stop()
+        broker.stop()
     assert code == 0
     assert not tracebacks(made), made.log.read_text()[-6000:]
 

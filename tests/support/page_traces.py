@@ -49,14 +49,11 @@ async def sent(console: Console) -> dict[str, str]:
     """Return every request of a visit and its answer, by method and address; and what pages logged."""
     found: dict[str, str] = {"messages": "\n".join(console.messages)}
     for number, request in enumerate(console.requests):
-        headers = await request.all_headers()
         name = f"{number} {request.method} {request.url}"
-        found[name] = "\n".join([request.url, json.dumps(headers), request.post_data or ""])
-        if "/events" in request.url:
-            continue
-        # The body of a file that the browser had, or of a request that the page gave up, is not there.
-        with contextlib.suppress(Error):
+        found[name] = "\n".join([request.url, json.dumps(request.headers), request.post_data or ""])
+        if request in console.finished:
             response = await request.response()
-            if response is not None:
-                found[f"answer {name}"] = (await response.body()).decode(errors="replace")
+            # The browser keeps bodies for a while only, and none of a file that it had already.
+            with contextlib.suppress(Error):
+                found[f"answer {name}"] = (await response.body()).decode(errors="replace") if response else ""
     return found

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientError, ClientSession, web
 
 from daemons import Daemon
 
@@ -29,20 +29,25 @@ async def _serving(application: web.Application) -> AsyncGenerator[str, None]:
 async def behind_prefix(daemon: Daemon, prefix: str) -> AsyncGenerator[str, None]:
     """Serve a daemon below a path of another server, as nginx does; yields the address of its console.
 
-    Every answer passes as it comes, so that events do too; the Host and the headers of the browser are passed on.
+    Every answer passes as it comes, so that events do too; the Host and the headers of the browser are passed on. While
+    the daemon is away it answers 502.
     """
 
     async def forward(request: web.Request) -> web.StreamResponse:
         url = daemon.url + request.raw_path.removeprefix(prefix)
         sent = {name: value for name, value in request.headers.items() if name.lower() not in _OF_A_CONNECTION}
-        async with client.request(
-            request.method, url, headers=sent, data=await request.read(), allow_redirects=False
-        ) as answer:
+        body = await request.read()
+        try:
+            answer = await client.request(request.method, url, headers=sent, data=body, allow_redirects=False)
+        except ClientError:
+            return web.Response(status=502)
+        async with answer:
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_A_CONNECTION}
             response = web.StreamResponse(status=answer.status, headers=passed)
             await response.prepare(request)
-            async for part in answer.content.iter_any():
-                await response.write(part)
+            with contextlib.suppress(ClientError):
+                async for part in answer.content.iter_any():
+                    await response.write(part)
             await response.write_eof()
             return response
 
