@@ -17,6 +17,9 @@ from daemons import Daemon, HttpAnswer, files_under
 from machine import wait_until
 from mqtt_clients import client
 
+# The services of its daemons.
+HOME_SERVICES = ("ai_service", "stt_service", "tts_service", "voice_router")
+
 SECRET = "planted-administered-51d0"
 PASSWORD = "/mqtt_config/password"
 
@@ -348,10 +351,10 @@ def test_the_access_list_and_the_passwords_are_printed(daemon: Daemon):
     assert "user voice_router\n" in acl.stdout
     passwords = aliciacfg(daemon, "acl", "--passwords")
     assert passwords.returncode == 0, passwords.stderr
-    assert len(passwords.stdout.splitlines()) == 22
+    assert len(passwords.stdout.splitlines()) == len(HOME_SERVICES)
     assert all(":$7$" in line for line in passwords.stdout.splitlines())
     entries = daemon.http("GET", "/audit?limit=1000").json["entries"]
-    assert sum(entry["outcome"] == "secrets_delivered" for entry in entries) == 22
+    assert sum(entry["outcome"] == "secrets_delivered" for entry in entries) == len(HOME_SERVICES)
 
 
 @pytest.mark.sqlite("edits the file; tests/storage/test_verifier.py edits both")

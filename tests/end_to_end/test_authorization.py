@@ -11,6 +11,9 @@ from commands import aliciacfg
 from daemons import Daemon
 from machine import SECONDS
 
+# The services of its daemons.
+HOME_SERVICES = ("tts_service", "voice_router")
+
 
 def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[..., Daemon]):
     """A configuration under an administrator's name would bring its password along."""

@@ -24,6 +24,9 @@ from daemons import Daemon
 from machine import SECONDS, free_port, listens, wait_until
 from mqtt_clients import client
 
+# The services of its daemons.
+HOME_SERVICES = ("config_service", "voice_router")
+
 NAMED = "require_certificate true\nuse_identity_as_username true\n"
 # Longer than any test: what is noticed only after it is not noticed.
 NEVER_SECONDS = 10 * SECONDS

@@ -14,6 +14,9 @@ from paho.mqtt.properties import Properties
 from daemons import Daemon
 from machine import wait_until
 
+# The services of its daemons.
+HOME_SERVICES = ("voice_router",)
+
 TOPIC = "alicia/reply/flood"
 READS = 2_500
 # More than run at a time, and than the broker delivers before one is acknowledged.

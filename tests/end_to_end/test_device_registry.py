@@ -14,6 +14,9 @@ from device_messages import ANSWER, DEREGISTERED, QUESTION, REGISTERED, RUBBISH,
 from machine import wait_until
 from mqtt_clients import Client, client
 
+# The services of its daemons.
+HOME_SERVICES = ("config_service", "device_registry", "voice_router")
+
 
 @dataclass
 class Registry:

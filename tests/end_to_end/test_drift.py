@@ -21,6 +21,9 @@ from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import Client, client
 
+# The services of its daemons.
+HOME_SERVICES = ("config_service", "voice_router")
+
 UPDATE = "alicia/config/update/"
 ALERT = "alicia/config/alert/drift"
 

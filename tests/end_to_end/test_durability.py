@@ -7,6 +7,9 @@ from collections.abc import Callable
 from daemons import Daemon
 from machine import wait_until
 
+# The services of its daemons.
+HOME_SERVICES = ("voice_router",)
+
 
 async def test_revisions_count_up_without_gap_over_restarts(daemon: Daemon):
     """Revision, version and overlay go on where they were; nothing is announced anew."""

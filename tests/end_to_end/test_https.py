@@ -22,6 +22,9 @@ from daemons import Daemon
 from machine import SECONDS, free_port, wait_until
 from repository import ROOT
 
+# The services of its daemons.
+HOME_SERVICES = ("ha_bridge", "tts_service", "voice_router")
+
 ADDRESS = "10.77.0.1"
 
 

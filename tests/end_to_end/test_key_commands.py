@@ -24,6 +24,9 @@ from machine import free_port, wait_until
 from mqtt_clients import client
 from repository import ROOT
 
+# The services of its daemons.
+HOME_SERVICES = ("advanced_voice", "ai_service", "ha_bridge", "load_balancer", "service_orchestrator", "voice_router")
+
 SECRET = "planted-by-hand-5e1f"
 
 

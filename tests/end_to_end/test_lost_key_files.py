@@ -15,6 +15,9 @@ from commands import aliciacfg
 from daemons import Daemon
 from mqtt_clients import client
 
+# The services of its daemons.
+HOME_SERVICES = ("voice_router",)
+
 SETTING = '{"settings": {"max_sessions": 11}}'
 
 

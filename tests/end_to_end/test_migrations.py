@@ -6,6 +6,9 @@ import contextlib
 from daemons import Daemon
 from machine import wait_until
 
+# The services of its daemons.
+HOME_SERVICES = ("ai_service", "stt_service", "tts_service", "voice_router")
+
 
 async def test_kill_9_around_a_migration_leaves_the_old_or_the_new(daemon: Daemon):
     """Each service is migrated in all environments or in none; the next attempt completes the rest."""

@@ -11,6 +11,9 @@ import forking
 from commands import aliciacfg
 from daemons import Daemon
 
+# The services of its daemons.
+HOME_SERVICES = ("voice_router",)
+
 _PLACE = "/services/voice_router/settings/max_sessions"
 
 

@@ -13,6 +13,9 @@ from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import client
 
+# The services of its daemons.
+HOME_SERVICES = ("stt_service", "tts_service", "voice_router")
+
 BIG = {"settings": {"greetings": "g" * 60_000}}
 FEW = ("voice_router", "stt_service", "tts_service")
 

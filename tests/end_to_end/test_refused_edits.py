@@ -6,6 +6,9 @@ from commands import aliciacfg
 from daemons import Daemon
 from machine import wait_until
 
+# The services of its daemons.
+HOME_SERVICES = ("voice_router",)
+
 _PLACE = "/services/voice_router/settings/max_sessions"
 
 

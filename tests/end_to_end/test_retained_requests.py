@@ -8,6 +8,9 @@ import pytest
 from daemons import Daemon
 from mqtt_clients import client
 
+# The services of its daemons.
+HOME_SERVICES = ("voice_router",)
+
 TOPIC = "alicia/config/patch/voice_router/tester"
 PATCH = json.dumps({"patch": {"settings": {"max_sessions": 13}}})
 

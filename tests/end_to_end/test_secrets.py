@@ -17,6 +17,9 @@ from machine import wait_until
 from mqtt_clients import client
 from repository import ROOT
 
+# The services of its daemons.
+HOME_SERVICES = ("ai_service", "grok_integration", "security_gateway", "stt_service", "tts_service", "voice_router")
+
 
 @pytest.fixture
 def daemon(module_daemon: Daemon) -> Daemon:

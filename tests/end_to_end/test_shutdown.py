@@ -24,6 +24,9 @@ from inprocess import eventually
 from machine import free_port, wait_until
 from mqtt_clients import client
 
+# The services of its daemons.
+HOME_SERVICES = ("config_service", "ha_bridge", "voice_router")
+
 # Longer than any of these tests may take: what ends a wait here is never its time.
 LONG = 120
 
