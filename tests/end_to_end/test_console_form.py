@@ -17,7 +17,7 @@ from playwright.async_api import Locator, Page, expect
 
 from aliciacfg.schemas import schema_tree
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey
-from console_browser import Console, axe, press, tab_to
+from console_browser import Console, axe, press, settled, tab_to
 from daemons import Daemon, serving
 from random_schemas import NAMES, SCHEMAS
 from repository import ROOT
@@ -271,6 +271,24 @@ async def test_what_is_no_value_stays_typed_and_is_not_sent(home: Daemon, consol
     assert _sent(console)[-1] == {"settings": {"port": 8081}}
 
 
+async def test_what_the_daemon_refuses_is_shown_at_its_field(home: Daemon, console: Console):
+    """Until the value changes; the form itself does not know that rule."""
+    console.allow(r"status 422: PATCH \S+dry_run=true")
+    page = await console.show(home, "#/services/zoo")
+    await _control(page, "/settings/numbers/2").fill("1")
+    numbers = _field(page, "/settings/numbers")
+    await expect(numbers).not_to_contain_text("Problem")
+    dialog = await _review(page)
+    await dialog.get_by_role("button", name="/settings/numbers").click()
+    await expect(dialog).to_have_count(0)
+    await expect(_control(page, "/settings/numbers/0")).to_be_focused()
+    await expect(numbers).to_contain_text("items that all differ")
+    await expect(numbers).to_have_accessible_description(re.compile("items that all differ"))
+    await _control(page, "/settings/numbers/2").fill("4")
+    await expect(numbers).not_to_contain_text("Problem")
+    await numbers.get_by_role("button", name="Undo the change of numbers").click()
+
+
 async def test_items_are_added_moved_and_removed_by_keyboard(home: Daemon, console: Console):
     """The focus stays where a person goes on."""
     page = await console.show(home, "#/services/zoo")
@@ -324,14 +342,53 @@ async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console
     assert _config(home)["settings"]["api_key"] == "***"
 
 
+async def test_a_run_time_secret_gives_way_to_that_of_the_files(home: Daemon, console: Console):
+    """Its value is not there to be set again, so the daemon drops the change by itself."""
+    page = await console.show(home, "#/services/zoo")
+    password = _field(page, "/mqtt_config/password")
+    await _control(page, "/mqtt_config/password").fill("other-77aa")
+    await _apply(page)
+    await expect(password).to_contain_text("set at run time")
+    await expect(password).to_contain_text("instead of a secret")
+    await password.get_by_role("button", name="Use what the files say for password").click()
+    dialog = page.get_by_role("dialog", name="Review of the reset")
+    await dialog.get_by_role("button", name=re.compile("^Apply")).click()
+    await expect(dialog).to_have_count(0)
+    await expect(password).not_to_contain_text("set at run time")
+
+
+async def test_another_service_has_a_form_of_its_own(home: Daemon, console: Console):
+    """In the same tab, also for fields that both have; edits stay with their service."""
+    page = await console.show(home, "#/services/zoo")
+    await _control(page, "/limits/requests_per_minute").fill("11")
+    await expect(_control(page, "/mqtt_config/username")).to_have_value("zoo")
+    await page.evaluate("location.hash = '#/services/voice_router'")
+    await expect(_control(page, "/mqtt_config/username")).to_have_value("voice_router")
+    await expect(_control(page, "/limits/requests_per_minute")).not_to_have_value("11")
+    await _control(page, "/limits/requests_per_minute").fill("12")
+    await page.go_back()
+    await expect(_control(page, "/mqtt_config/username")).to_have_value("zoo")
+    await expect(_control(page, "/limits/requests_per_minute")).to_have_value("11")
+    await page.get_by_label("New member of rooms").fill("hall")
+    await page.get_by_role("button", name="Add", exact=True).and_(page.locator(":enabled")).click()
+    await expect(_control(page, "/settings/rooms/hall/size")).to_have_value("1")
+    kitchen = _field(page, "/settings/rooms/kitchen")
+    await kitchen.get_by_role("button", name="Remove kitchen").click()
+    await expect(kitchen).to_contain_text("Will be removed")
+    await expect(_control(page, "/settings/rooms/kitchen/size")).to_have_count(0)
+    await kitchen.get_by_role("button", name="Undo the change of kitchen").click()
+    await expect(_control(page, "/settings/rooms/kitchen/size")).to_have_value("12.5")
+
+
 async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
     """1,200 fields: they appear from frame to frame, typing renders one of them, and the filter finds one."""
-    page = await console.show(home, "#/services/large?filter=setting_1199")
+    page = await console.show(home, "#/services/large?env=dev&filter=setting_1199")
     last = "/settings/setting_1199"
     all_fields = page.locator('[data-pointer^="/settings/setting_"]')
     await expect(all_fields).to_have_count(1)
     await page.get_by_label("Find a field").fill("")
     await expect(all_fields).to_have_count(1200)
+    await settled(page)
     assert "filter" not in page.url
     await page.evaluate(
         """() => {

@@ -53,7 +53,8 @@ function missing(schema: SchemaTree, current: JsonObject, pointer: string): Prob
   const found: Problem[] = [];
   for (let outer = parent(pointer); outer !== undefined; outer = parent(outer)) {
     const value = find(current, outer);
-    if (isObject(value)) found.push(...missingMembers(schema.at(outer).node, value, outer));
+    // The daemon adds what the whole document must have.
+    if (isObject(value) && outer !== "") found.push(...missingMembers(schema.at(outer).node, value, outer));
   }
   return found;
 }

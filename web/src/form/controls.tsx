@@ -1,7 +1,7 @@
 /** The native inputs of single values. */
 
 import { useComputed } from "@preact/signals";
-import { useId, useState } from "preact/hooks";
+import { useId, useRef, useState } from "preact/hooks";
 import { format, isEqual, type Json, parse } from "../api/json.ts";
 import { show, typeNames } from "./checks.ts";
 import { type Kind, whyJson } from "./fields.ts";
@@ -84,9 +84,10 @@ function TextInput(props: ControlProps) {
   const input = useText(typeof value === "string" ? value : "", (text) => {
     form.set(pointer, text === "" && before === undefined ? undefined : text);
   });
-  const [long] = useState(() => typeof value === "string" && value.length > 80);
-  // An input drops the ends of lines.
-  if (long || /[\r\n]/.test(input.value)) {
+  const long = useRef(typeof value === "string" && value.length > 80);
+  // An input drops the ends of lines. What became an area of text stays one, so that the focus does.
+  long.current ||= /[\r\n]/.test(input.value);
+  if (long.current) {
     const rows = Math.min(12, Math.max(2, input.value.split("\n").length, Math.ceil(input.value.length / 60)));
     return <textarea {...attributes(props)} {...input} rows={rows} readOnly={form.readOnly.value} spellcheck={false} />;
   }

@@ -51,12 +51,29 @@ export function Entry(props: EntryProps) {
 /** Return what the marks and buttons of a field depend on. */
 function useFieldState({ pointer }: EntryProps) {
   const form = useForm();
-  const changed = useComputed(() => form.changed.value.has(pointer) || isRemovedAround(form, pointer)).value;
-  const messages = useComputed(() => form.problems.value.get(pointer)).value ?? [];
+  const changed = useComputed(() => form.changed.value.has(pointer) || isRemovedNow(form, pointer)).value;
+  const messages = useComputed(() => form.problems.value.get(pointer)).value ?? NO_MESSAGES;
   return { changed, messages };
 }
 
-function isRemovedAround(form: ReturnType<typeof useForm>, pointer: string): boolean {
+const NO_MESSAGES: readonly string[] = [];
+
+/** Return the messages about what is inside a field, each with its place there. */
+function useInnerMessages(pointer: string): readonly string[] {
+  const form = useForm();
+  const last = useRef<readonly string[]>(NO_MESSAGES);
+  return useComputed(() => {
+    const found: string[] = [];
+    for (const [place, messages] of form.withProblems.value.has(pointer) ? form.problems.value : []) {
+      if (place === pointer || !isWithin(place, pointer)) continue;
+      found.push(...messages.map((message) => `${place.slice(pointer.length)} ${message}`));
+    }
+    if (!isEqual(found, last.current as string[])) last.current = found;
+    return last.current;
+  }).value;
+}
+
+function isRemovedNow(form: ReturnType<typeof useForm>, pointer: string): boolean {
   return find(form.config.value, pointer) !== undefined && find(form.current.value, pointer) === undefined;
 }
 
@@ -64,7 +81,10 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
   const { place, pointer, name, trail, outer, kind, list } = props;
   const form = useForm();
   const id = useId();
-  const { changed, messages } = useFieldState(props);
+  const { changed, messages: own } = useFieldState(props);
+  // What is inside a field that is a text of JSON has no field of its own.
+  const inner = useInnerMessages(pointer);
+  const messages = kind === "json" ? [...own, ...inner] : own;
   const isItem = outer === undefined;
   const required = outer?.required.has(name) ?? false;
   const describedBy = [
@@ -240,20 +260,22 @@ function Actions(props: EntryProps & { changed: boolean }) {
   const runtime = by !== undefined && isRuntime(by);
   const below = runtime ? valueBelow(by.overridden) : undefined;
   const editable = runtime && canSetBelow(find(form.config.value, pointer), below);
-  const onUnset = form.inputs.value.onUnset;
   const removable = value !== undefined && isRemovable(outer, name, place, value) && !(runtime && below === undefined);
+  // Below an object or a list, the buttons say what they are about.
+  const shown = value ?? find(form.config.value, pointer);
+  const whole = isObject(shown) || Array.isArray(shown);
   if (!changed && !runtime && !removable) return null;
   return (
     <span class="entry-actions">
       {changed && (
         <button type="button" onClick={() => form.undo(pointer)} aria-label={`Undo the change of ${name}`}>
-          Undo
+          Undo{whole ? ` ${name}` : ""}
         </button>
       )}
-      {!changed && runtime && (editable || onUnset !== undefined) && (
+      {!changed && runtime && (editable || form.onUnset !== undefined) && (
         <button
           type="button"
-          onClick={() => (editable ? form.set(pointer, below) : onUnset?.(pointer))}
+          onClick={() => (editable ? form.set(pointer, below) : form.onUnset?.(pointer))}
           aria-label={`Use what the files say for ${name}`}
         >
           Use what the files say
@@ -261,7 +283,7 @@ function Actions(props: EntryProps & { changed: boolean }) {
       )}
       {removable && (
         <button type="button" onClick={() => form.set(pointer, undefined)} aria-label={`Remove ${name}`}>
-          Remove{typeof value === "object" ? ` ${name}` : ""}
+          Remove{whole ? ` ${name}` : ""}
         </button>
       )}
     </span>
@@ -352,6 +374,7 @@ function ObjectEntry(props: EntryProps) {
     const revealed = form.revealed.value;
     return form.visible.value !== undefined || (revealed !== undefined && isWithin(revealed, pointer));
   }).value;
+  const removed = useComputed(() => isRemovedNow(form, pointer)).value;
   const [open, setOpen] = useState(() => trail.length <= 1 || names.length <= FEW);
   useEffect(() => {
     if (reveals) setOpen(true);
@@ -368,7 +391,7 @@ function ObjectEntry(props: EntryProps) {
           {name}
           {list !== undefined && <span class="visually-hidden"> of {list}</span>}
         </span>{" "}
-        <Marks {...props} place={{ ...place, restart: place.node.restart }} changed={false} />
+        <Marks {...props} place={{ ...place, restart: place.node.restart }} changed={removed} />
         <span class="muted">{count(names.length, "field")}</span>
         {inside > 0 && <Tag tone="info">{`${inside} changed`}</Tag>}
         {wrong && <Tag tone="bad">Has a problem</Tag>}
@@ -381,8 +404,10 @@ function ObjectEntry(props: EntryProps) {
           </p>
         )}
         <Problems id={`${title}-problems`} messages={messages} />
-        {(open || reveals) && <Members place={place} pointer={pointer} trail={trail} />}
-        {!form.readOnly.value && isOpen(place.node) && <AddMember place={place} pointer={pointer} name={name} />}
+        {(open || reveals) && !removed && <Members place={place} pointer={pointer} trail={trail} />}
+        {!form.readOnly.value && !removed && isOpen(place.node) && (
+          <AddMember place={place} pointer={pointer} name={name} />
+        )}
         {!form.readOnly.value && trail.length > 0 && <Actions {...props} changed={changed} />}
       </div>
     </details>

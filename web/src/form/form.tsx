@@ -18,13 +18,34 @@ export interface FormProps extends Inputs {
   /** What the user changed; the form reads and writes it. */
   edits: Signal<Edits>;
   onFilter: (filter: string, only: Only) => void;
+  /** Undo a run-time change whose place has a secret below, which no edit can set again. */
+  onUnset?: ((pointer: string) => void) | undefined;
   /** The field to show and to focus; each new object does it again. */
   focus?: { pointer: string } | undefined;
 }
 
+const numbers = new WeakMap<object, number>();
+let nextNumber = 0;
+
+/** Return a key for an object: a component with another one begins anew. */
+function keyOf(object: object): number {
+  let number = numbers.get(object);
+  if (number === undefined) {
+    number = nextNumber++;
+    numbers.set(object, number);
+  }
+  return number;
+}
+
 /** Edits a configuration. It sends nothing: what is typed is in `edits`. */
-export function Form({ service, environment, edits, onFilter, focus, ...inputs }: FormProps) {
-  const store = useMemo(() => new FormStore(edits, inputs), [edits]);
+export function Form(props: FormProps) {
+  // What a field computes depends on its store and its schema, which stay the same as long as it is there.
+  return <FormOf key={keyOf(props.edits)} {...props} />;
+}
+
+function FormOf({ service, environment, edits, onFilter, onUnset, focus, ...inputs }: FormProps) {
+  const store = useMemo(() => new FormStore(edits, inputs), []);
+  store.onUnset = onUnset;
   useLayoutEffect(() => store.update(inputs));
   const box = useRef<HTMLFormElement>(null);
   useEffect(() => {
@@ -69,9 +90,13 @@ export function Form({ service, environment, edits, onFilter, focus, ...inputs }
 
 function Fields() {
   const store = useForm();
-  const place = useComputed(() => store.schema.value.root).value;
+  const schema = store.schema.value;
   const none = useComputed(() => store.visible.value?.size === 0).value;
-  return none ? <p>No field is like that.</p> : <Members place={place} pointer="" trail={NO_TRAIL} />;
+  return none ? (
+    <p>No field is like that.</p>
+  ) : (
+    <Members key={keyOf(schema)} place={schema.root} pointer="" trail={NO_TRAIL} />
+  );
 }
 
 const NO_TRAIL: readonly SchemaNode[] = [];

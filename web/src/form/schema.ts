@@ -5,7 +5,7 @@
  * about values.
  */
 
-import { isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
+import { format, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
 import { around, find, member, tokens } from "./pointer.ts";
 
 /** A type of a value; an integer is a number without a fraction. */
@@ -195,9 +195,25 @@ export class SchemaTree {
   }
 }
 
-/** Read the `schema` of the daemon's answer: the base contract and the service's own schema. */
+/** The trees that were read last, by schema: fields keep their state when the same schema is loaded again. */
+const read = new Map<string, SchemaTree>();
+const KEPT = 8;
+
+/**
+ * Read the `schema` of the daemon's answer: the base contract and the service's own schema.
+ *
+ * The same schema gives the same tree, also when it was loaded anew.
+ */
 export function readSchema(schema: JsonObject | Record<string, unknown>): SchemaTree {
-  return new SchemaTree(schema as JsonObject);
+  const text = format(schema as JsonObject);
+  let tree = read.get(text);
+  if (tree === undefined) {
+    const [oldest] = read.keys();
+    if (read.size >= KEPT && oldest !== undefined) read.delete(oldest);
+    tree = new SchemaTree(schema as JsonObject);
+    read.set(text, tree);
+  }
+  return tree;
 }
 
 /** Return the type of a value. */

@@ -25,8 +25,6 @@ export interface Inputs {
   readOnly: boolean;
   filter: string;
   only: Only;
-  /** Undo a run-time change whose place has a secret below, which no edit can set again. */
-  onUnset?: ((pointer: string) => void) | undefined;
 }
 
 /** The problems that the daemon told, and the configuration about which it did. */
@@ -40,6 +38,8 @@ export class FormStore {
   /** The field that is to be seen and focused, and all places around it. */
   readonly revealed = signal<string | undefined>(undefined);
   readonly inputs: Signal<Inputs>;
+  /** Undoes a run-time change whose place has a secret below, which no edit can set again. */
+  onUnset: ((pointer: string) => void) | undefined;
   readonly #told: Signal<Told>;
   readonly schema: ReadonlySignal<SchemaTree>;
   readonly config: ReadonlySignal<JsonObject>;
