@@ -116,6 +116,7 @@ async def test_a_change_is_told_without_its_values(tmp_path: Path):
         await stream.next("online")
         answer = await found.change(4711, comment="louder")
         await found.change(8, environment="prod")
+        await found.made.ask("patch", "bell", patch={"mqtt_config": {"password": "planted-secret"}})
         first, second = await stream.next("change"), await stream.next("change")
         assert first.id == f"{answer['epoch']}.{answer['sequence']}"
         expected = {name: answer[name] for name in ("service", "environment", "revision", "version", "checksum")}
@@ -135,6 +136,8 @@ async def test_a_change_is_told_without_its_values(tmp_path: Path):
             "coalesced": False,
         }
         assert second.data["environment"] == "prod"
+        assert (await stream.next("change")).data["changed"] == ["/mqtt_config/password"]
+        assert "planted" not in str(stream.heard)
         assert "4711" not in json.dumps([event.data for event in stream.heard if event.kind == "change"])
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.errors import Forbidden, Problem
 from aliciacfg.model.records import Replica
 from builders import environment_file
 from inprocess import Core, core
@@ -129,3 +131,26 @@ async def test_one_that_lags_is_not_ready_and_says_why(tmp_path: Path):
         assert found.ready
         presence.readiness.set(False, "for a test")
         assert found.not_ready == "for a test"
+
+
+async def test_administrators_see_the_details_of_alerts(tmp_path: Path):
+    """Since when, about which service, and each problem; a condition that is told anew keeps its beginning."""
+    async with core(tmp_path, FILES) as made:
+        alerts = made.parts.alerts
+        alerts.raise_("drill", "An exercise.", of="one", service="bell", shown="Somewhere.")
+        (before,) = (await made.ask("alerts"))["alerts"]
+        alerts.raise_("drill", "A longer exercise.", of="one", service="bell", problems=[Problem("/x", "is wrong")])
+        (found,) = (await made.ask("alerts"))["alerts"]
+        assert found == {
+            "name": "drill:one",
+            "kind": "drill",
+            "message": "A longer exercise.",
+            "since": before["since"],
+            "service": "bell",
+            "problems": [{"pointer": "/x", "message": "is wrong"}],
+        }
+        made.parts.service.authorizer.close()
+        with pytest.raises(Forbidden):
+            await made.ask_as(Caller("viewer", "test", proven=True, role="reader"), "alerts")
+        alerts.clear("drill", of="one")
+        assert (await made.ask("alerts"))["alerts"] == []

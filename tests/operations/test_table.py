@@ -39,6 +39,7 @@ PROMISED = {
     "health": (None, "GET", "/health"),
     "replicas": (None, "GET", "/replicas"),
     "whoami": (None, "GET", "/whoami"),
+    "alerts": (None, "GET", "/alerts"),
     "tokens": (None, "GET", "/tokens"),
     "create_token": (None, "POST", "/tokens"),
     "revoke_token": ("token", "POST", "/tokens/{target}/revoke"),

@@ -299,6 +299,7 @@ GUARDED = (
         "create_token", "reader", "One that reads everything", "POST", "/tokens",
         {"name": "dashboard", "role": "reader"}, {"Authorization": "Bearer {token}"},
     ),
+    Http("alerts", "none", "Nothing is wrong", "GET", "/alerts", None, {"Authorization": "Bearer {token}"}),
     Http("tokens", "all", "All of them", "GET", "/tokens", None, {"Authorization": "Bearer {token}"}),
     Http(
         "revoke_token", "unknown", "One that does not exist", "POST", "/tokens/000000000000/revoke", {},

@@ -533,6 +533,32 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: int | None
 
 
+class AlertItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition that an alert tells of, and that is not over.
+
+    Attributes:
+        name: Its key in ``alerts`` of ``health``: the kind, and what distinguishes several of one kind.
+        kind: The kind.
+        message: What happened and what to do.
+        since: Since when it is so.
+        service: The service concerned, if there is one.
+        problems: Details, each with its place.
+    """
+
+    name: str
+    kind: str
+    message: str
+    since: Timestamp
+    service: str | None
+    problems: list[Problem]
+
+
+class AlertsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``alerts``: the conditions that are not over, the oldest first."""
+
+    alerts: list[AlertItem]
+
+
 Reach = Annotated[
     Literal["all", "some", "none"], Meta(description="Whether the caller may do it with all services, some or none.")
 ]

@@ -69,6 +69,11 @@ class Connections:
         return len(self._open)
 
     @property
+    def room_for_streams(self) -> int:
+        """The largest number of connections that may be busy for ever, so that others can still connect."""
+        return self._most * 4 // 5
+
+    @property
     def busy(self) -> int:
         """The number of connections with a request in progress."""
         return len(self._open) - len(self._new) - len(self._idle)

@@ -92,7 +92,7 @@ class EventStreams:
         for service in wanted.services:
             authorizer.check(caller, "read", service, operation=OPERATION)
         last = _last_place(request)
-        self._service.events.check_room()
+        self._service.events.check_room(self._connections.room_for_streams)
         response = web.Response(headers=_HEADERS)
         # What ends a stream ends its connection, so that no proxy waits for more.
         response.force_close()

@@ -16,7 +16,7 @@ OperationName = Literal[
     "replicas",
 ]  # fmt: skip
 """The name of an operation over MQTT and HTTP; types the rows of the operations table."""
-HttpOperationName = Literal["whoami", "tokens", "create_token", "revoke_token"]
+HttpOperationName = Literal["whoami", "alerts", "tokens", "create_token", "revoke_token"]
 """The name of an operation over HTTP alone. No topic contains it, so a service may have it."""
 LocalOperationName = Literal[
     "token_create", "token_list", "token_revoke", "keys_show", "keys_rotate", "keys_add", "keys_remove",

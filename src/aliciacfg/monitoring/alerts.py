@@ -47,6 +47,8 @@ class Alerts:
         self._listeners: list[Callable[[Alert], None]] = []
         # By kind, with ":" and what distinguishes conditions of one kind.
         self._active: dict[str, Alert] = {}
+        # When each condition began, by the same key.
+        self._since: dict[str, float] = {}
         # The message for readers without special rights, by the same key.
         self._public: dict[str, str] = {}
         # How often each event of the running second came again, by the event without its time.
@@ -56,6 +58,11 @@ class Alerts:
     def active(self) -> dict[str, str]:
         """The active conditions as every reader may see them: message by kind."""
         return {name: self._public[name] for name in self._active}
+
+    @property
+    def conditions(self) -> list[tuple[str, float, Alert]]:
+        """The active conditions with all details: name, Unix seconds of the beginning, and last alert; oldest first."""
+        return [(name, self._since[name], alert) for name, alert in self._active.items()]
 
     @property
     def active_alerts(self) -> list[Alert]:
@@ -133,9 +140,11 @@ class Alerts:
             self._public[name] = message if shown is None else shown
             event = Alert(kind, message, 0.0, service=service, problems=tuple(problems))
             self._active[name] = self._tell(event)
+            self._since.setdefault(name, self._active[name].timestamp)
 
     def clear(self, kind: str, *, of: str = "") -> None:
         """End a condition; arguments as for ``raise_``."""
         name = f"{kind}:{of}" if of else kind
         self._active.pop(name, None)
+        self._since.pop(name, None)
         self._public.pop(name, None)

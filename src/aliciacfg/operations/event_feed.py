@@ -150,16 +150,20 @@ class EventFeed:
         """The number of readers."""
         return len(self._readers)
 
-    def check_room(self) -> None:
+    def check_room(self, most: int) -> None:
         """Return if there is room for another reader.
+
+        Args:
+            most: The largest number of readers, as far as the transport is concerned.
 
         Raises:
             Busy: There are as many as there may be.
         """
-        if self.closed or self.count >= self.most:
+        most = min(most, self.most)
+        if self.closed or self.count >= most:
             raise Busy(
-                f"{self.count} event streams are open, and {self.most} may be (ALICIACFG_MAX_EVENT_STREAMS); close "
-                "one, or try again later."
+                f"{self.count} event streams are open, and {most} may be (ALICIACFG_MAX_EVENT_STREAMS, and fewer where "
+                "the system allows few open files); close one, or try again later."
             )
 
     def open(self, identify: Callable[[], Caller], wanted: Wanted, last: Position | str | None) -> "EventReader":

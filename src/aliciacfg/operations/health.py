@@ -9,7 +9,15 @@ from msgspec import UNSET
 
 from aliciacfg import __version__
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import HealthAnswer, OtherReplica, OwnReplica, ReplicaItem, ReplicasAnswer
+from aliciacfg.api.answers import (
+    AlertItem,
+    AlertsAnswer,
+    HealthAnswer,
+    OtherReplica,
+    OwnReplica,
+    ReplicaItem,
+    ReplicasAnswer,
+)
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.api.requests import Request
@@ -78,6 +86,21 @@ class Health:
     async def health(self, _caller: Caller, _request: Request) -> Answer:
         """Return the health of the daemon."""
         return Answer.of(self.now())
+
+    async def alerts(self, _caller: Caller, _request: Request) -> Answer:
+        """List the conditions that alerts tell of and that are not over, with details that are not in the health."""
+        items = [
+            AlertItem(
+                name=name,
+                kind=alert.kind,
+                message=alert.message,
+                since=since,
+                service=alert.service,
+                problems=list(alert.problems),
+            )
+            for name, since, alert in self._alerts.conditions
+        ]
+        return Answer.of(AlertsAnswer(alerts=items))
 
     async def replicas(self, _caller: Caller, _request: Request) -> Answer:
         """List the daemons that serve the home; each reports itself once a second.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from aliciacfg.api import requests
 from aliciacfg.api.answers import (
     ActivateAnswer,
+    AlertsAnswer,
     AuditAnswer,
     BackupAnswer,
     BatchAnswer,
@@ -329,6 +330,15 @@ HTTP_OPERATIONS: tuple[Operation, ...] = (
         answer=WhoamiAnswer,
         method="GET",
         path="/whoami",
+    ),
+    Operation(
+        name="alerts",
+        summary="List the alerts that are not over",
+        needs="admin",
+        handler=on_all(_health, Health.alerts, requests.Request),
+        answer=AlertsAnswer,
+        method="GET",
+        path="/alerts",
     ),
     Operation(
         name="tokens",

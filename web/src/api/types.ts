@@ -462,6 +462,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the alerts that are not over
+         * @description List the conditions that alerts tell of and that are not over, with details that are not in the health.
+         *
+         *     With access rules: for administrators.
+         */
+        get: operations["alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/tokens": {
         parameters: {
             query?: never;
@@ -695,6 +717,35 @@ export interface components {
             difference?: {
                 [key: string]: Record<string, unknown>[];
             };
+        };
+        /**
+         * AlertItem
+         * @description A condition that an alert tells of, and that is not over.
+         */
+        AlertItem: {
+            /** @description Its key in `alerts` of `health`: the kind, and what distinguishes several of one kind. */
+            name: string;
+            /** @description The kind. */
+            kind: string;
+            /** @description What happened and what to do. */
+            message: string;
+            /** @description Unix seconds. */
+            since: number;
+            /** @description The service concerned, if there is one. */
+            service: string | null;
+            /** @description Details, each with its place. */
+            problems: components["schemas"]["Problem"][];
+        };
+        /**
+         * AlertsAnswer
+         * @description `alerts`: the conditions that are not over, the oldest first.
+         */
+        AlertsAnswer: {
+            /** @constant */
+            status: "success";
+            /** @description The id of the request. */
+            request_id: string | null;
+            alerts: components["schemas"]["AlertItem"][];
         };
         /**
          * AuditAnswer
@@ -3142,6 +3193,37 @@ export interface operations {
                 };
             };
             400: components["responses"]["InvalidRequest"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    alerts: {
+        parameters: {
+            query?: {
+                /** @description Echoed in the answer; at most 64 bytes. */
+                request_id?: string;
+                /** @description Default: the active environment. */
+                environment?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertsAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             500: components["responses"]["Internal"];
