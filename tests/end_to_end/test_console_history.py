@@ -78,6 +78,11 @@ async def test_the_history_shows_old_and_new_values_and_follows_changes(home: Da
     await expect(values(again, "/settings/limit")).to_have_count(2)
     change(home, "h_values", limit=1)
     await expect(row(again, "Revision 4")).to_contain_text("current")
+    secret = {"mqtt_config": {"password": f"{SECRET}-2"}}
+    assert home.http("PATCH", "/config/h_values", secret).status == 200
+    await row(again, "Revision 5").get_by_role("button", name="Differences").click()
+    await expect(again.get_by_text("A secret with another value, which is not shown.")).to_be_visible()
+    assert SECRET not in await again.content()
     await page.go_back()
     await expect(row(page, "Revision 2").get_by_role("button", name="Differences")).to_have_attribute(
         "aria-expanded", "true"
@@ -138,6 +143,21 @@ async def test_a_rollback_that_was_overtaken_shows_what_changed_and_sends_nothin
     await button.click()
     await expect(page.get_by_role("alert").first).to_contain_text("Nothing was sent")
     assert home.config("h_race")["config"]["settings"] == {"limit": 6}
+
+
+async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console):
+    """The history shows the end of it, and the way back to the last values."""
+    create(home, "h_gone", limit=1)
+    assert home.http("DELETE", "/config/h_gone").json["remains"] is False
+    console.allow(r"status 404: GET \S+/config/\S*h_gone")
+    page = await console.show(home, "#/services/h_gone?tab=history&env=dev")
+    await expect(row(page, "Revision 2")).to_contain_text("deleted")
+    await row(page, "Revision 1").get_by_role("link", name="Back to it").click()
+    await expect(values(page, "/settings/limit").locator("code")).to_have_text(["1"])
+    await page.get_by_role("button", name="Back to the values of revision 1, as revision 3").click()
+    await expect(page.get_by_role("definition").filter(has_text="3")).to_be_visible()
+    await expect(page.get_by_text("h_gone is at revision 3")).to_be_visible()
+    assert home.config("h_gone")["config"]["settings"] == {"limit": 1}
 
 
 async def test_environments_are_compared_service_by_service(home: Daemon, console: Console):

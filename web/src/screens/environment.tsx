@@ -5,7 +5,7 @@ import { type Answers, RequestError, request } from "../api/client.ts";
 import { environments } from "../api/queries.ts";
 import { changeQuery, href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
-import { invalidate, useResource } from "../store/resources.ts";
+import { invalidate, onEvent, useResource, useVisit } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
@@ -190,10 +190,13 @@ function Activate({ item, active, onDone }: ActivateProps) {
   const { name } = item;
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), []);
-  const plan = useResource(`activate ${active} ${name}`, (signal) => activate(name, { dry_run: true }, signal), [
-    "environment",
-    "files",
-  ]);
+  // What an earlier visit saw may be out of date.
+  const visit = useVisit();
+  const plan = useResource(
+    `activate ${active} ${name} ${visit}`,
+    (signal) => activate(name, { dry_run: true }, signal),
+    ["environment", "files"],
+  );
   const back = href(["environments", name]);
   return (
     <section aria-labelledby="activation">
@@ -244,9 +247,32 @@ interface PlanProps extends ActivateProps {
 
 function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
   const [asking, setAsking] = useState(false);
+  const [stale, setStale] = useState(false);
+  const again = async () => {
+    await refresh();
+    setStale(false);
+  };
+  // Not by itself after each change: of a large home, a dry run is work for the daemon.
+  useEffect(
+    () =>
+      onEvent(({ kind, data }) => {
+        const { environment } = data as { environment?: string };
+        if (kind === "change" && (environment === active || environment === item.name)) setStale(true);
+      }),
+    [active, item.name],
+  );
   const title = activationTitle(answer);
   return (
     <>
+      {stale && (
+        <Notice tone="warning" title="Services were changed since you look at this.">
+          <div class="buttons">
+            <button type="button" onClick={() => void again()}>
+              Look again
+            </button>
+          </div>
+        </Notice>
+      )}
       <div class="buttons">
         <button type="button" class="primary" onClick={() => setAsking(true)}>
           {title} …
@@ -259,7 +285,7 @@ function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
       {answer.changed.length === 0 && (answer.added ?? []).length + (answer.removed ?? []).length === 0 && (
         <p>No configuration changes.</p>
       )}
-      {asking && <Confirmation {...{ answer, item, refresh, onDone, title }} onClose={() => setAsking(false)} />}
+      {asking && <Confirmation {...{ answer, item, refresh: again, onDone, title }} onClose={() => setAsking(false)} />}
     </>
   );
 }

@@ -1,6 +1,7 @@
 /** The history of a service: its revisions, what each changed, and the way back to one. */
 
-import { useRef, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import type { JsonObject } from "../api/json.ts";
 import { changeQuery, href, route } from "../router.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
@@ -22,6 +23,9 @@ export interface HistoryProps {
   env: string;
 }
 
+/** What was done last, and of which revision that is said. The screen around changes when a deleted service is back. */
+const done = signal<{ of: string; message: string } | undefined>(undefined);
+
 /**
  * The revisions, newest first. In the address: `rev`, the one whose differences are shown, `against`, the other side of
  * them, `whole`, `count`, how many revisions are listed, and `back`, the one that a rollback would restore.
@@ -36,7 +40,7 @@ export function HistoryTab({ service, env }: HistoryProps) {
     `${env} ${service}`,
     useRef<Kept>(undefined),
   );
-  const [done, setDone] = useState<string>();
+  const of = `${env} ${service} ${query.rev ?? ""}`;
   const back = positive(query.back);
   return (
     <Await of={loaded}>
@@ -50,13 +54,20 @@ export function HistoryTab({ service, env }: HistoryProps) {
             newest={data.revisions[0]}
             target={data.revisions.find(({ revision }) => revision === back)}
             onDone={(message, revision) => {
-              setDone(message);
+              done.value = { of: `${env} ${service} ${revision}`, message };
               changeQuery({ back: undefined, rev: revision, against: undefined, whole: undefined });
             }}
           />
         ) : (
           <>
-            {done !== undefined && <Done message={done} onClose={() => setDone(undefined)} />}
+            {done.value?.of === of && (
+              <Done
+                message={done.value.message}
+                onClose={() => {
+                  done.value = undefined;
+                }}
+              />
+            )}
             <Revisions service={service} env={env} data={data} />
           </>
         )
@@ -295,41 +306,51 @@ function Compared({ service, env, old, item, revisions }: ComparedProps) {
   );
   return (
     <Await of={found}>
-      {(answer) => (
-        <>
-          <p class="muted">
-            <span class="sign">−</span> revision {old}, <span class="sign">+</span> revision {item.revision}
-          </p>
-          <Differences
-            changes={[...comparedChanges(answer), ...changedSecrets(answer.secrets, old, item.revision, revisions)]}
-            old={`revision ${old}`}
-            new={`revision ${item.revision}`}
-            restart={old === item.revision - 1 ? item.restart_required : []}
-            empty={`Revisions ${old} and ${item.revision} have the same values.`}
-          />
-          {answer.secrets.length > 0 && (
+      {(answer) => {
+        const written = writtenSecrets(answer.secrets, old, item.revision, revisions);
+        // Of two neighbours, what was written differs; of others, it may be what it was.
+        const neighbours = Math.abs(item.revision - old) === 1;
+        return (
+          <>
             <p class="muted">
-              {counted(answer.secrets.length, "secret is", "secrets are")} in both. Only administrators learn whether
-              two secrets are equal.
+              <span class="sign">−</span> revision {old}, <span class="sign">+</span> revision {item.revision}
             </p>
-          )}
-        </>
-      )}
+            <Differences
+              changes={[
+                ...comparedChanges(answer),
+                ...(neighbours ? written : []).map((pointer): Change => ({ pointer, old: MASK, new: MASK })),
+              ]}
+              old={`revision ${old}`}
+              new={`revision ${item.revision}`}
+              restart={old === item.revision - 1 ? item.restart_required : []}
+              empty={`Revisions ${old} and ${item.revision} have the same values.`}
+            />
+            {answer.secrets.length > 0 && (
+              <p class="muted">
+                {counted(answer.secrets.length, "secret is", "secrets are")} in both.{" "}
+                {!neighbours && written.length > 0 && `${written.length} of them were written in between. `}
+                Only administrators learn whether two secrets are equal.
+              </p>
+            )}
+          </>
+        );
+      }}
     </Await>
   );
 }
 
 /** Return the secrets of both revisions that were written between them: the history says so, to every reader. */
-function changedSecrets(
+function writtenSecrets(
   secrets: readonly string[],
   old: number,
   next: number,
   revisions: readonly Revision[],
-): Change[] {
+): string[] {
   const [low, high] = old < next ? [old, next] : [next, old];
   const between = revisions.filter(({ revision }) => low < revision && revision <= high);
   const written = new Set(between.flatMap(({ changed }) => changed));
-  return secrets.filter((pointer) => written.has(pointer)).map((pointer) => ({ pointer, old: MASK, new: MASK }));
+  // The end of a configuration is a change of the place "".
+  return secrets.filter((pointer) => written.has(pointer) || written.has(""));
 }
 
 function Whole({ service, env, old, next }: HistoryProps & { old: number | undefined; next: number }) {

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { type Answers, RequestError, request } from "../api/client.ts";
 import { changeQuery, route } from "../router.ts";
-import { invalidate, useResource } from "../store/resources.ts";
+import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Await, ErrorSummary, Notice, Tag } from "../ui/elements.tsx";
 import { counted } from "./changes.ts";
 import { HomeChanges } from "./home_changes.tsx";
@@ -34,7 +34,8 @@ export function Reload() {
 }
 
 function Reading({ migrate }: { migrate: boolean }) {
-  const outcome = useResource(`reload ${migrate}`, (signal) => reload({ dry_run: true, migrate }, signal), [
+  const visit = useVisit();
+  const outcome = useResource(`reload ${migrate} ${visit}`, (signal) => reload({ dry_run: true, migrate }, signal), [
     "files",
     "environment",
   ]);

@@ -5,7 +5,7 @@ import type { Answers } from "../api/client.ts";
 import { RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { href, route } from "../router.ts";
-import { invalidate, useResource } from "../store/resources.ts";
+import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Await, ErrorSummary, Field, Notice, Time } from "../ui/elements.tsx";
 import { comparedChanges, counted, writeChanges } from "./changes.ts";
@@ -63,8 +63,9 @@ interface ReviewProps extends Omit<Props, "target"> {
 }
 
 function Review({ service, env, to, basis, newest, onDone, overview, onNewBasis }: ReviewProps) {
+  const visit = useVisit();
   const outcome = useResource(
-    `rollback ${env} ${service} ${to} ${basis.revision}`,
+    `rollback ${env} ${service} ${to} ${basis.revision} ${visit}`,
     async (signal) => {
       const [before, answer] = await Promise.all([
         basis.deleted ? undefined : document(service, env, basis.revision, signal),

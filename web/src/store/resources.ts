@@ -162,6 +162,16 @@ export function useResource<T>(
   return { ...resource.state.value, refresh: () => resource.refresh() };
 }
 
+let visits = 0;
+
+/** Return a number of its own for as long as a component is shown: in a key, it keeps out what an earlier visit saw. */
+export function useVisit(): number {
+  return useMemo(() => {
+    visits += 1;
+    return visits;
+  }, []);
+}
+
 /** Note that everything about some topics is out of date, as after a write of this page. */
 export function invalidate(...topics: string[]): void {
   for (const resource of resources.values()) {

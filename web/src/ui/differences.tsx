@@ -56,7 +56,7 @@ function Values({ change, old, new: next }: { change: Change; old: string; new: 
   const rows = useMemo(() => valueRows(change.old, change.new), [change]);
   if (change.leftOut) return <p class="muted">The value is too long to be shown here.</p>;
   if (change.old === MASK && change.new === MASK) {
-    return <p class="muted">{MASK} A secret that changed; its values are not shown.</p>;
+    return <p class="muted">{MASK} A secret with another value, which is not shown.</p>;
   }
   return <Rows rows={rows} old={old} next={next} />;
 }
