@@ -31,6 +31,7 @@ ROWS = (
     ("operations",),
     ("bus",),
     ("mqtt", "http", "client", "execution"),
+    ("home_assistant",),
     ("bootstrap", "condition", "service_manager"),
     ("daemon", "offline", "backups", "diagnosis"),
     ("cli",),

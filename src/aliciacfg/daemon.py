@@ -44,6 +44,11 @@ from aliciacfg.errors import (
     WentBack,
     leaves,
 )
+from aliciacfg.home_assistant.discovery import Manner
+from aliciacfg.home_assistant.home import Choice, Home
+from aliciacfg.home_assistant.session import HomeAssistantSession, Wire
+from aliciacfg.home_assistant.starting import HomeAssistantPart
+from aliciacfg.home_assistant.topics import Topics
 from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import Page, pages
@@ -280,6 +285,7 @@ async def _run(
         _apply_protected_mode(core, settings, address)
         http = _http_server(core, settings, data, certificate)
         mqtt = _bus_session(core, settings, address)
+        home_assistant = _home_assistant(core, settings, address, serves=lambda: mqtt.serving)
         liveness = Liveness(core.condition, data.path)
         url = core.presence.url = await http.start()
         _log.info("listening", url=url, version=__version__)
@@ -320,14 +326,16 @@ async def _run(
                 lambda: status_line(core.service.health.now(), address.url), liveness.alive
             ),
         }
+        if home_assistant is not None:
+            tasks["Home Assistant"] = once(home_assistant.run)
         if core.service.ledger is not None:
             tasks["removal of old answers"] = once(core.service.ledger.remove_forever)
         if core.membership is None:
-            await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
+            await _serve_until(signals.stop, http, mqtt, home_assistant, core.supervisor, tasks, manager)
             return
         tasks |= core.membership.tasks
         try:
-            await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
+            await _serve_until(signals.stop, http, mqtt, home_assistant, core.supervisor, tasks, manager)
         finally:
             # Not before the connection of the home has ended: the next leader takes it over.
             await core.membership.leave()
@@ -465,6 +473,52 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
     )
 
 
+def _home_assistant(
+    core: Core, settings: Settings, address: BrokerAddress, *, serves: Callable[[], bool]
+) -> HomeAssistantPart | None:
+    """Return the part about Home Assistant; None where that is off and nothing was published before."""
+    on, noted = settings.home_assistant == "on", core.restored.home_assistant
+    if not on and not noted:
+        return None
+    wire = Wire(
+        address=address,
+        client_id=f"config_service_{core.session}_ha",
+        instance=core.service.health.instance,
+        max_packet_bytes=settings.max_packet_bytes,
+        limit=PacketLimit(settings.max_packet_bytes),
+        supervisor=core.supervisor,
+        alerts=core.alerts,
+        leads=lambda: core.leadership.leading,
+        serves=serves,
+    )
+    session: HomeAssistantSession | None = None
+    if on:
+        home = Home(
+            state=core.state,
+            files=core.files,
+            authorizer=core.service.authorizer,
+            drift=core.drift,
+            instances=core.instances,
+            alerts=core.alerts,
+            choice=Choice(
+                features=settings.home_assistant_features,
+                environments=frozenset(settings.home_assistant_environment_list),
+                max_entities=settings.home_assistant_max_entities,
+            ),
+            manner=Manner(__version__, settings.home_assistant_console_url),
+        )
+        session = HomeAssistantSession(
+            wire,
+            at=Topics(settings.home_assistant_prefix, settings.home_assistant_status),
+            home=home,
+            service=core.service,
+            state=core.state,
+            instances=core.instances,
+        )
+        core.commits.listen(session.on_commit)
+    return HomeAssistantPart(wire, session, prefix=settings.home_assistant_prefix, noted=noted, queue=core.queue)
+
+
 def admin_token(path: Path) -> str:
     """Return the token in a file; make the file, readable by its owner only, with a new token if there is none.
 
@@ -537,6 +591,7 @@ async def _serve_until(
     stop: asyncio.Event,
     http: HttpServer,
     mqtt: MqttSession | ReplicaSession,
+    home_assistant: HomeAssistantPart | None,
     supervisor: Supervisor,
     tasks: Mapping[str, Callable[[], Awaitable[None]]],
     manager: ServiceManager,
@@ -547,6 +602,7 @@ async def _serve_until(
         stop: Set to stop.
         http: Serves HTTP, and was started.
         mqtt: Serves MQTT.
+        home_assistant: Serves Home Assistant, if anything does.
         supervisor: Keeps the tasks running.
         tasks: What else runs, by name.
         manager: Is told that the daemon stops.
@@ -559,6 +615,8 @@ async def _serve_until(
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await http.stop()
+                if home_assistant is not None:
+                    await home_assistant.stop()
                 await mqtt.stop()
         except TimeoutError:
             _log.warning("stop_cut_short", after_seconds=_STOP_SECONDS)

@@ -156,6 +156,38 @@ SETTINGS: tuple[Setting, ...] = (
         "For how many days an entry of the audit log is kept; 0: without end.",
     ),
     Setting(
+        "ALICIACFG_HOME_ASSISTANT", "home_assistant", Literal["on", "off"], "off",
+        "on: services are devices of Home Assistant, by its MQTT discovery; off removes them.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_PREFIX", "home_assistant_prefix", str, "homeassistant",
+        "Discovery prefix of Home Assistant's MQTT integration.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_STATUS_TOPIC", "home_assistant_status_topic", str, None,
+        "Topic of Home Assistant's birth message; without one, the prefix and /status.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_USER", "home_assistant_user", str, "home_assistant",
+        "Home Assistant's account at the broker, for the access list.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_FEATURES", "home_assistant_features", Literal["marked", "all"], "marked",
+        "Which feature flags appear in Home Assistant: those that a schema marks with x-home-assistant, or all.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_ENVIRONMENTS", "home_assistant_environments", str, "",
+        "Environments whose settings appear in Home Assistant, comma-separated; empty: all but protected ones.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_MAX_ENTITIES", "home_assistant_max_entities", _Positive, "1000",
+        "How many entities appear in Home Assistant at most.",
+    ),
+    Setting(
+        "ALICIACFG_HOME_ASSISTANT_CONSOLE_URL", "home_assistant_console_url", str, None,
+        "Address of the console as browsers reach it, which devices in Home Assistant link to.",
+    ),
+    Setting(
         "ALICIACFG_ADMIN_TOKEN_FILE", "admin_token_file", str, None,
         "File of an administrator's token; created at the first start.",
     ),
@@ -220,6 +252,14 @@ class Settings(msgspec.Struct, frozen=True):
     history_days: float
     audit_keep: int
     audit_days: float
+    home_assistant: str
+    home_assistant_prefix: str
+    home_assistant_status_topic: str | None
+    home_assistant_user: str
+    home_assistant_features: Literal["marked", "all"]
+    home_assistant_environments: str
+    home_assistant_max_entities: int
+    home_assistant_console_url: str | None
     admin_token_file: str | None
     protected_mode: str
     log_level: str
@@ -234,6 +274,16 @@ class Settings(msgspec.Struct, frozen=True):
     def reply_prefix_list(self) -> tuple[str, ...]:
         """The prefixes of ``reply_prefixes``."""
         return split_list(self.reply_prefixes)
+
+    @property
+    def home_assistant_status(self) -> str:
+        """The topic on which Home Assistant announces that it started."""
+        return self.home_assistant_status_topic or f"{self.home_assistant_prefix}/status"
+
+    @property
+    def home_assistant_environment_list(self) -> tuple[str, ...]:
+        """The environments of ``home_assistant_environments``."""
+        return split_list(self.home_assistant_environments)
 
     @property
     def allowed_host_list(self) -> tuple[str, ...]:
@@ -388,6 +438,30 @@ def _replica_problem(text: str) -> str | None:
     return f"found {text[:80]!r}; expected 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
 
 
+def _topic_problem(text: str) -> str | None:
+    """Return why a text cannot be a topic, or the beginning of one, that is not one of the daemon's own."""
+    levels = text.split("/")
+    usable = all(levels) and not set("+#") & set(text) and text.isascii() and text.isprintable() and " " not in text
+    if not usable or len(text) > _MAX_TOPIC or levels[0].startswith("$"):
+        expected = f"expected a topic of at most {_MAX_TOPIC} characters without spaces, wildcards and empty levels"
+        return f"found {text[:_MAX_TOPIC]!r}; {expected}, such as homeassistant"
+    if levels[0] == "alicia":
+        return f"found {text!r}; below alicia/ are the topics of the home itself; expected one such as homeassistant"
+    return None
+
+
+def _web_address_problem(text: str) -> str | None:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return _WEB_ADDRESS_EXPECTED
+    usable = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
+    usable = usable and not (parts.query or parts.fragment)
+    return None if usable and text.isprintable() and " " not in text else _WEB_ADDRESS_EXPECTED
+
+
+_MAX_TOPIC = 100
+_WEB_ADDRESS_EXPECTED = "expected an address such as http://alicia.local:8026, without user, query and fragment"
 _URL_EXPECTED = (
     "found a secret; expected postgresql://user:password@host:port/name; percent-encode '/', '@', '?' and '#' in the "
     "password, '/' as %2F for example"
@@ -395,7 +469,13 @@ _URL_EXPECTED = (
 _SERVER = re.compile(r"(?:\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
 _MAX_PORT = 65535
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_CHECKS: Mapping[str, Callable[[str], str | None]] = {"database_url": database_url_problem, "replica": _replica_problem}
+_CHECKS: Mapping[str, Callable[[str], str | None]] = {
+    "database_url": database_url_problem,
+    "replica": _replica_problem,
+    "home_assistant_prefix": _topic_problem,
+    "home_assistant_status_topic": _topic_problem,
+    "home_assistant_console_url": _web_address_problem,
+}
 
 
 def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:

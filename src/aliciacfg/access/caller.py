@@ -7,6 +7,9 @@ from aliciacfg.model.records import Role
 BUS = "mqtt"
 """The transport of requests that any daemon of a home may get."""
 
+HOME_ASSISTANT = "home_assistant"
+"""The caller of every command of Home Assistant."""
+
 
 class Caller(msgspec.Struct, frozen=True):
     """The caller of an operation.

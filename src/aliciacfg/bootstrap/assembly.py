@@ -76,6 +76,7 @@ def assemble(parts: Parts, data: DataDirectory) -> Core:
         alerts=parts.alerts,
         supervisor=Supervisor(parts.alerts),
         drift=parts.drift,
+        instances=instances,
         restored=parts.restored,
         state=parts.state,
         source_files=parts.source_files,

@@ -23,6 +23,7 @@ from aliciacfg.core.state import State
 from aliciacfg.errors import Unavailable
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
+from aliciacfg.monitoring.instances import Instances
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.operations.service import ConfigService
@@ -43,6 +44,7 @@ class Core:
         alerts: Raised by all parts.
         supervisor: Keeps the tasks of the daemon running.
         drift: The findings about what differs from the store.
+        instances: What the copies of services run.
         restored: What the store said at the start, without configurations and messages.
         state: The configurations in memory.
         source_files: Reads the files on disk.
@@ -77,6 +79,7 @@ class Core:
     alerts: Alerts
     supervisor: Supervisor
     drift: Drift
+    instances: Instances
     restored: Restored
     state: State
     source_files: SourceFiles

@@ -15,3 +15,12 @@ DEVICES = "alicia/devices/discovery"
 DEVICES_ANSWER = DEVICES + "/config_service"
 DEVICE_REGISTERED = "alicia/devices/registered"
 DEVICE_DEREGISTERED = "alicia/devices/deregistered"
+
+# Between the daemon and Home Assistant.
+HA = "alicia/ha/"
+HA_SET = HA + "set/"
+HA_STATE = HA + "state/"
+HA_EVENT = HA + "event/"
+HA_AVAILABILITY = HA + "availability"
+HA_NODE = "aliciacfg"
+"""The level of discovery topics that tells our devices from those of other programs."""

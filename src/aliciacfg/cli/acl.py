@@ -49,14 +49,18 @@ def access_list_of(settings: "Settings") -> str:
         SourceError: The files are not valid.
         InvalidRequest: The daemon's user name cannot be one.
     """
+    from aliciacfg.access.caller import HOME_ASSISTANT
     from aliciacfg.access.rules import without_rules
-    from aliciacfg.mqtt.broker.access_list import access_list
+    from aliciacfg.mqtt.broker.access_list import HomeAssistant, access_list
     from aliciacfg.sources.source_files import SourceFiles
 
     sources = SourceFiles(settings).load()
     services = {name for found in sources.environments.values() for name in found.services}
     rules = sources.access or without_rules(services, tokens=True)
-    return access_list(rules, daemon=settings.mqtt_username)
+    home_assistant = None
+    if settings.home_assistant == "on":
+        home_assistant = HomeAssistant(settings.home_assistant_user, HOME_ASSISTANT, settings.home_assistant_prefix)
+    return access_list(rules, daemon=settings.mqtt_username, home_assistant=home_assistant)
 
 
 def _password_file(environment: str | None, data_dir: str | None) -> str:

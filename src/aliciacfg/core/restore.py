@@ -31,6 +31,8 @@ SEALED = "1"
 FILES = "source_files"
 SERVED = "served_files"
 """The name of the texts from which several daemons of a home compose: see ``core.served_files``."""
+HOME_ASSISTANT = "home_assistant"
+"""The name of the discovery prefix under which something may be retained for Home Assistant; empty for nothing."""
 
 RulesMark = Literal["never", "since", "unknown"]
 """Whether a home has had access rules: never, at some time, or the store does not say."""
@@ -63,6 +65,7 @@ class Restored:
         served: The files that serve a home of several daemons; None where the store does not say it.
         dropped: The rows that are not what was written, named as in findings of drift.
         incomplete: Whether there may be configurations that ``entries`` lacks, because the database is damaged.
+        home_assistant: The discovery prefix under which Home Assistant may have retained messages; empty for none.
         start_marks: What the last start noted in the store: ``ACTIVE`` and ``REQUESTED``, as far as the store says it.
     """
 
@@ -80,6 +83,7 @@ class Restored:
     served: str | None
     dropped: list[str]
     incomplete: bool
+    home_assistant: str
     start_marks: dict[str, str]
 
     def without_contents(self) -> "Restored":
@@ -131,6 +135,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         served=stored.meta.get(SERVED),
         dropped=stored.dropped,
         incomplete=stored.incomplete,
+        home_assistant=stored.meta.get(HOME_ASSISTANT, ""),
         start_marks={name: stored.meta[name] for name in (ACTIVE, REQUESTED) if name in stored.meta},
     )
 

@@ -10,7 +10,7 @@ import msgspec
 
 from aliciacfg.api.answers import InstanceItem
 from aliciacfg.api.bus_messages import AppliedReport
-from aliciacfg.model.records import Applied, Record, Write
+from aliciacfg.model.records import Applied, AppliedStatus, Record, Write
 from aliciacfg.monitoring.drift import Drift, Finding
 
 FORGOTTEN_SECONDS = 24 * 60 * 60
@@ -163,6 +163,26 @@ class Instances:
                 found.behind += not runs
                 found.restart_pending += not runs and item.status == "restart_pending"
                 found.rejected += not runs and item.status == "rejected"
+        return found
+
+    def unsettled(self, status: AppliedStatus) -> list[Applied]:
+        """Return the copies whose last report on the current revision of their service has this status.
+
+        Args:
+            status: Any but ``applied``: only services are looked at of which a copy may not run the current revision.
+        """
+        found: list[Applied] = []
+        for service in self._unsettled:
+            known, current, now = self._services.get(service), self._current(service), self._clock()
+            if known is None or current is None:
+                continue
+            found += [
+                item
+                for item in known.by_name.values()
+                if item.status == status
+                and (item.environment, item.revision) == (current.environment, current.revision)
+                and now - item.last_seen <= FORGOTTEN_SECONDS
+            ]
         return found
 
     def report(self, service: str, report: AppliedReport) -> Write | None:

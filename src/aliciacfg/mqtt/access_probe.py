@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+from typing import Protocol
 
 import structlog
 
-from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.access.rules import Access
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt.broker.access_list import probe_topic
 from aliciacfg.mqtt.connecting import accepts_without_proof
@@ -17,6 +18,29 @@ _log = structlog.get_logger(__name__)
 _INTERVAL_SECONDS = 30.0
 
 
+class Proof(Protocol):
+    """What learns what the broker proves, as ``Authorizer`` does.
+
+    Attributes:
+        bus_proves: Whether the broker enforces the access list; None before the first probe.
+    """
+
+    bus_proves: bool | None
+
+    @property
+    def access(self) -> Access:
+        """The rules in force; without any, nothing has to be proven."""
+        ...
+
+    def set_bus_proves(self, *, proves: bool) -> None:
+        """Note the result of a probe."""
+        ...
+
+    def reset_bus_proves(self) -> None:
+        """Forget it."""
+        ...
+
+
 class AccessProbe:
     """Tries, once at the start of each connection and then at intervals, whether the broker enforces the access list.
 
@@ -24,7 +48,15 @@ class AccessProbe:
         topic: The topic that the access list forbids; the daemon must not answer a message there.
     """
 
-    def __init__(self, authorizer: Authorizer, *, address: BrokerAddress, instance: str, markers: Markers) -> None:
+    def __init__(
+        self,
+        authorizer: Proof,
+        *,
+        address: BrokerAddress,
+        instance: str,
+        markers: Markers,
+        topic: str | None = None,
+    ) -> None:
         """Make the probe of one daemon.
 
         Args:
@@ -32,12 +64,13 @@ class AccessProbe:
             address: The broker, and how the daemon connects to it.
             instance: Names this daemon's data directory.
             markers: Show when a message on ``topic`` would have been received.
+            topic: Where to try; None for a request in the name of another requester.
         """
         self._authorizer = authorizer
         self._address = address
         self._markers = markers
         self._delivered = False
-        self.topic = probe_topic(instance)
+        self.topic = topic or probe_topic(instance)
 
     def receive(self) -> None:
         """Note that a message on ``topic`` was delivered."""

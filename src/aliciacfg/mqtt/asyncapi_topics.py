@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aliciacfg.api.answers import HealthAnswer
 from aliciacfg.api.bus_messages import AppliedReport, EnvironmentMessage, KeyMessage, UpdateMessage
+from aliciacfg.bus import topic_names
 from aliciacfg.documents import JsonObject
 from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alert
@@ -137,10 +138,47 @@ TOPICS = (
         "device_deregistered", topics.DEVICE_DEREGISTERED, "A device was deregistered", _DEVICE,
         received=True, wrapped=True,
     ),
+    BusTopic(
+        "home_assistant_device", f"{{prefix}}/device/{topic_names.HA_NODE}/{{device}}/config",
+        "A device message of Home Assistant's MQTT discovery, if `ALICIACFG_HOME_ASSISTANT` is on; an empty payload "
+        "removes the device",
+        {"type": "object", "required": ["device", "origin", "components"]}, sent=True, retained=True,
+        parameters=("prefix", "device"),
+    ),
+    BusTopic(
+        "home_assistant_state", topic_names.HA_STATE + "{device}", "What the entities of a device show, by entity",
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "null"]}}, sent=True, retained=True,
+        parameters=("device",),
+    ),
+    BusTopic(
+        "home_assistant_availability", topic_names.HA_AVAILABILITY,
+        "Whether commands are carried out; the last will sets it to `offline`",
+        {"type": "string", "enum": ["online", "offline"]}, sent=True, retained=True,
+    ),
+    BusTopic(
+        "home_assistant_event", topic_names.HA_EVENT + "{device}",
+        "What happened: a new revision, one that was rejected, a command that was refused, another environment",
+        {"type": "object", "required": ["event_type"], "properties": {
+            "event_type": {"enum": ["revision", "rejected", "refused", "activated"]}}},
+        sent=True, parameters=("device",),
+    ),
+    BusTopic(
+        "home_assistant_command", topic_names.HA_SET + "{device}/{entity}",
+        "A command of Home Assistant: sets one setting, or is refused and has the state published again",
+        TEXT, received=True, parameters=("device", "entity"),
+    ),
+    BusTopic(
+        "home_assistant_status", "{prefix}/status",
+        "Home Assistant says that it started (`online`); everything is published again some seconds later",
+        TEXT, received=True, parameters=("prefix",),
+    ),
 )  # fmt: skip
 PARAMETERS: dict[str, JsonObject] = {
     "service": {"description": f"The name of a service: `{names.PATTERN}`, and no operation's name."},
     "environment": {"description": "The name of an environment."},
     "requester": {"description": "The service or user that asks, by its name at the broker."},
+    "prefix": {"description": "The discovery prefix of Home Assistant: `homeassistant`."},
+    "device": {"description": "A service, encoded as the reference of MQTT says; `aliciacfg-_home` for the home."},
+    "entity": {"description": "A setting, encoded as the reference of MQTT says."},
     "kind": {"description": "`validation_failed`, `tamper`, `restored`, `undelivered`, `drift` …"},
 }

@@ -51,6 +51,11 @@ class ReplicaSession:
         self._another_leads = another_leads
         self.ready = asyncio.Event()
 
+    @property
+    def serving(self) -> bool:
+        """Whether there is a connection on which this daemon serves the home."""
+        return self._home.serving
+
     async def run(self) -> None:
         """Serve until cancelled.
 

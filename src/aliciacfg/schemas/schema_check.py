@@ -10,15 +10,23 @@ from collections.abc import Iterator
 
 from msgspec import UnsetType
 
-from aliciacfg.documents import Json, JsonObject, escape, find, type_name
+from aliciacfg.documents import Json, JsonObject, escape, find, parse_pointer, type_name
 from aliciacfg.errors import Problem
 from aliciacfg.model import versions
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.model.variables import takes_over
-from aliciacfg.schemas.schema_tree import ENVIRONMENT_VARIABLE, RESTART_REQUIRED, SENSITIVE, follow, resolve
+from aliciacfg.schemas.entity_marks import HOME_ASSISTANT, is_address, mark_problem, type_problem
+from aliciacfg.schemas.schema_tree import (
+    ENVIRONMENT_VARIABLE,
+    RESTART_REQUIRED,
+    SENSITIVE,
+    follow,
+    has_secret_name,
+    resolve,
+)
 from aliciacfg.schemas.service_schema import COMPATIBILITY, NotASchema, ServiceSchema, compatibility_of
 
-ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "writeOnly"})
+ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, HOME_ASSISTANT, "writeOnly"})
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 # Keywords whose value is a schema, a list of schemas, or an object of schemas; no other keyword contains schemas.
@@ -78,7 +86,7 @@ def _walk_schema(root: JsonObject, node: Json, pointer: str, *, applies: bool) -
         return
     yield from _reference_problems(root, node, pointer, applies=applies)
     for name in ANNOTATIONS & node.keys():
-        if problem := _annotation_problem(root, name, node, applies=applies):
+        if problem := _annotation_problem(root, name, node, pointer, applies=applies):
             yield Problem(f"{pointer}/{escape(name)}", problem)
     for keyword, place, inner in _subschemas(node):
         # Annotations of a definition apply where it is referred to; _reference_problems checks that.
@@ -116,7 +124,7 @@ def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, app
         )
 
 
-def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, applies: bool) -> str | None:
+def _annotation_problem(root: JsonObject, name: str, node: JsonObject, pointer: str, *, applies: bool) -> str | None:
     if not applies:
         return "an annotation applies only in properties, additionalProperties, items and a local $ref; move it there"
     value = node[name]
@@ -126,11 +134,43 @@ def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, applie
         if takes_over(value):
             return f"{value} makes programs run or load what it names; choose another variable, such as LOG_LEVEL"
         return None
+    if name == HOME_ASSISTANT:
+        return mark_problem(value) or (_entity_problem(root, node, pointer) if value is not False else None)
     if not isinstance(value, bool):
         return f"found {type_name(value)}; expected true or false"
     if name in {SENSITIVE, "writeOnly"} and all(part.get("type") != "string" for part in follow(root, node)):
         return "only a string can be sensitive; put the annotation beside 'type: string'"
     return None
+
+
+def _entity_problem(root: JsonObject, node: JsonObject, pointer: str) -> str | None:
+    """Return why a place must not appear in Home Assistant, as far as the schema shows it."""
+    schemas = follow(root, node)
+    names = _names(pointer)
+    if names is None:
+        return "an item of an array cannot appear in Home Assistant; mark a property"
+    sensitive = [bool(part[SENSITIVE]) for part in schemas if SENSITIVE in part]
+    sensitive += [True for part in schemas if part.get("writeOnly") is True]
+    text = any(part.get("type") == "string" for part in schemas)
+    if any(sensitive) or (text and not sensitive and has_secret_name("/".join(names))):
+        return "a secret never appears in Home Assistant; remove it, or add x-sensitive: false if this is none"
+    if is_address(names):
+        return "an address, a port or a user name never appears in Home Assistant; remove the annotation"
+    return type_problem(schemas)
+
+
+def _names(pointer: str) -> list[str] | None:
+    """Return the names of a document's members that lead to what a place of a schema describes; None for an item."""
+    names: list[str] = []
+    tokens = iter(parse_pointer(pointer))
+    for keyword in tokens:
+        if keyword == "items":
+            return None
+        if keyword == "properties":
+            names.append(next(tokens, ""))
+        elif keyword in {"$defs", "definitions"}:
+            next(tokens, "")
+    return names
 
 
 def _has_annotation(root: JsonObject, node: Json, seen: frozenset[int]) -> bool:

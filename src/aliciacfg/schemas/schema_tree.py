@@ -15,6 +15,7 @@ from msgspec import UnsetType
 
 from aliciacfg.documents import Json, JsonObject, escape, find, parse_pointer
 from aliciacfg.errors import InvalidRequest
+from aliciacfg.schemas.entity_marks import HOME_ASSISTANT, EntityMark, parse_mark
 
 SENSITIVE = "x-sensitive"
 RESTART_REQUIRED = "x-restart-required"
@@ -45,6 +46,7 @@ class Node:
         restart_required: Whether the service has to restart to apply a change of the place.
         items_need_restart: Whether it has to for a change of an item, if the place is an array.
         variable: The environment variable of the place (``x-env``); None without one.
+        entity: How the place appears in Home Assistant (``x-home-assistant``); None without this annotation.
         closed: Whether the schema names properties, so that other names are suspect.
         declared: The names of the properties.
         members: What ``member`` returned for declared names so far; others are not kept, as documents may contain any
@@ -61,6 +63,7 @@ class Node:
         "closed",
         "declared",
         "described",
+        "entity",
         "items_need_restart",
         "marked",
         "members",
@@ -81,6 +84,9 @@ class Node:
         self.items_need_restart = any(item.get(RESTART_REQUIRED) is True for item in items)
         self.variable = next(
             (str(schema[ENVIRONMENT_VARIABLE]) for schema in schemas if ENVIRONMENT_VARIABLE in schema), None
+        )
+        self.entity: EntityMark | None = next(
+            (parse_mark(schema[HOME_ASSISTANT]) for schema in schemas if HOME_ASSISTANT in schema), None
         )
         self.closed = any("properties" in schema for schema in schemas)
         self.declared = frozenset(
@@ -149,6 +155,11 @@ class Node:
         """
         meant = named and not self.numeric if self.marked is None else self.marked
         return meant or self.is_secret(value, named=named)
+
+    @property
+    def schemas(self) -> list[JsonObject]:
+        """The subschemas, each without the targets of its ``$ref``, which stand beside it."""
+        return [schema for _, schema in self._marks]
 
     @property
     def _schemas(self) -> Iterator[JsonObject]:

@@ -5,6 +5,9 @@ requests that the rules allow it, under its own name; it reads the answers to th
 it may read. Everything outside ``alicia/config/``, ``alicia/reply/`` and the daemon's health stays as free as before:
 other programs of the home keep their topics.
 
+Where Home Assistant sees the home, its account may send commands, and read devices, states and events. It may send no
+request, even if rules name it: what it may change is decided for each command.
+
 Mosquitto 2.0 to 2.1 reads such a file in this order: first the lines of the user, then the patterns, ``deny`` first in
 either; the first line that matches counts, and a topic that no line matches is denied. So a user's own lines beat the
 three denials, and these beat the pattern that opens the rest. A subscription is always granted, and each message is
@@ -13,12 +16,14 @@ for ``admin``.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from msgspec import structs
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Need
 from aliciacfg.api.fields import SOURCE
+from aliciacfg.bus import topic_names
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import names
 from aliciacfg.mqtt import topics
@@ -36,22 +41,64 @@ _OTHERS = (f"{topics.CONFIG}global/#", f"{topics.CONFIG}service/#")
 _PROTECTED = (f"{topics.CONFIG}#", f"{topics.REPLY}#", topics.HEALTH)
 
 
-def access_list(access: Access, *, daemon: str = SOURCE) -> str:
+@dataclass(frozen=True, slots=True)
+class HomeAssistant:
+    """Home Assistant at the broker.
+
+    Attributes:
+        user: Its account.
+        caller: Its name in the access rules.
+        prefix: Where it looks for devices.
+    """
+
+    user: str
+    caller: str
+    prefix: str
+
+    @property
+    def devices(self) -> str:
+        """What the topics of our device messages begin with."""
+        return f"{self.prefix}/device/{topic_names.HA_NODE}/"
+
+
+def access_list(access: Access, *, daemon: str = SOURCE, home_assistant: HomeAssistant | None = None) -> str:
     """Return the text of the access list; without any rules, each service may do what it always may.
 
     Args:
         access: The rules.
         daemon: The broker's user that this daemon connects as.
+        home_assistant: Home Assistant; None where it does not see the home.
 
     Raises:
-        InvalidRequest: The daemon's user cannot be a requester.
+        InvalidRequest: The daemon's user cannot be a requester; or Home Assistant's account is that of another program.
     """
     if problem := names.caller_problem(daemon):
         raise InvalidRequest(f"{problem}; set MQTT_USERNAME.")
     access = structs.replace(access, enforced=True)
-    sections = [_section(daemon, [*_daemon_lines(), *_user_lines(access, daemon)])]
-    sections += [_section(user, _user_lines(access, user)) for user in access.names if user != daemon]
-    return "\n".join([_HEAD, *sections, "\n".join(_bus_lines()), ""])
+    apart = {daemon}
+    if home_assistant is not None:
+        if problem := _account_problem(access, daemon, home_assistant.user):
+            raise InvalidRequest(f"ALICIACFG_HOME_ASSISTANT_USER: {problem}.")
+        apart |= {home_assistant.user, home_assistant.caller}
+    sections = [_section(daemon, [*_daemon_lines(home_assistant), *_user_lines(access, daemon)])]
+    if home_assistant is not None:
+        sections.append(_section(home_assistant.user, _home_assistant_lines(home_assistant)))
+    sections += [_section(user, _user_lines(access, user)) for user in access.names if user not in apart]
+    return "\n".join([_HEAD, *sections, "\n".join(_bus_lines(home_assistant)), ""])
+
+
+def command_probe_topic(instance: str) -> str:
+    """Return the topic on which the daemon tries whether only Home Assistant can send commands; as ``probe_topic``."""
+    return f"{topic_names.HA_SET}{SOURCE}/probe_{instance}"
+
+
+def _account_problem(access: Access, daemon: str, user: str) -> str | None:
+    """Return why Home Assistant cannot have an account, or None."""
+    if problem := names.caller_problem(user):
+        return problem
+    if user == daemon or user in access.services or user in access.admins:
+        return f"{user} is the account of a service or an administrator; give Home Assistant one of its own"
+    return None
 
 
 def probe_topic(instance: str) -> str:
@@ -70,16 +117,17 @@ def _section(user: str, lines: Iterable[str]) -> str:
     return "\n".join([f"user {user}", *dict.fromkeys(lines), ""])
 
 
-def _bus_lines() -> Iterator[str]:
+def _bus_lines(home_assistant: HomeAssistant | None) -> Iterator[str]:
     """Yield the lines for every user, also for those that the rules do not name."""
-    for tree in _PROTECTED:
+    further = () if home_assistant is None else (f"{topic_names.HA}#", f"{home_assistant.devices}#")
+    for tree in (*_PROTECTED, *further):
         yield f"pattern deny {tree}"
     yield "pattern readwrite #"
     # "#" does not match it; what a broker publishes about itself was open before.
     yield "pattern read $SYS/#"
 
 
-def _daemon_lines() -> Iterator[str]:
+def _daemon_lines(home_assistant: HomeAssistant | None) -> Iterator[str]:
     """Yield the lines for what the daemon does besides sending requests."""
     yield f"topic read {topics.CONFIG}#"
     for published in (f"{topics.UPDATE}{_ANY}", topics.ENVIRONMENT, topics.KEY, f"{topics.ALERT}#"):
@@ -87,6 +135,23 @@ def _daemon_lines() -> Iterator[str]:
     yield f"topic write {topics.REPLY}#"
     yield f"topic read {topics.REPLY}{SOURCE}/#"
     yield f"topic readwrite {topics.HEALTH}"
+    if home_assistant is not None:
+        yield f"topic read {topic_names.HA_SET}#"
+        for retained in _shown(home_assistant):
+            yield f"topic readwrite {retained}"
+        yield f"topic write {topic_names.HA_EVENT}{_ANY}"
+
+
+def _home_assistant_lines(home_assistant: HomeAssistant) -> Iterator[str]:
+    """Yield the lines for the account of Home Assistant."""
+    yield f"topic write {topic_names.HA_SET}#"
+    for shown in (*_shown(home_assistant), f"{topic_names.HA_EVENT}{_ANY}"):
+        yield f"topic read {shown}"
+
+
+def _shown(home_assistant: HomeAssistant) -> tuple[str, ...]:
+    """Return the filters of what the daemon retains for Home Assistant."""
+    return f"{home_assistant.devices}{_ANY}/config", f"{topic_names.HA_STATE}{_ANY}", topic_names.HA_AVAILABILITY
 
 
 def _user_lines(access: Access, user: str) -> Iterator[str]:
