@@ -37,6 +37,7 @@ class Commands:
         *,
         proven: Callable[[], bool],
         current: Callable[[str], int | None],
+        refresh: Callable[[str], None],
         show: Callable[[str], None],
     ) -> None:
         """Carry out nothing yet.
@@ -47,6 +48,7 @@ class Commands:
             events: Tells what was refused.
             proven: Returns whether the broker proves that commands are Home Assistant's.
             current: Returns the revision of a service in the active environment; None if it has no configuration.
+            refresh: Has the device of a service made anew, and published if it differs.
             show: Has the state of a device published again, by its identifier.
         """
         self._service = service
@@ -54,6 +56,7 @@ class Commands:
         self._events = events
         self._proven = proven
         self._current = current
+        self._refresh = refresh
         self._show = show
         self._unknown = LogLimit()
         self._staged: asyncio.TimerHandle | None = None
@@ -119,7 +122,7 @@ class Commands:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 # Somebody else was first; the command is about this one setting, whatever the others are now.
-                self._home.refresh(service)
+                self._refresh(service)
             else:
                 return
 

@@ -155,6 +155,7 @@ class HomeAssistantSession:
             self._events,
             proven=lambda: proof.proven,
             current=self._revision,
+            refresh=self._refresh,
             show=self._show,
         )
         self._background = BackgroundTasks(wire.supervisor.report)
@@ -340,14 +341,20 @@ class HomeAssistantSession:
             for identifier in await self._home.renew():
                 self._put(identifier)
         else:
-            changed = [service for service in sorted(dirty) if self._home.refresh(service)]
-            for service in (*changed, *self._home.look_for_troubles()):
+            for service in sorted(dirty):
+                self._refresh(service)
+            for service in self._home.look_for_troubles():
                 self._put(topics.identifier_of(service))
         if self._environment != self._home.environment:
             self._environment = self._home.environment
             self._home.staged = None
             self._events.activated(self._environment)
         self._put_home()
+
+    def _refresh(self, service: str) -> None:
+        """Make the device of a service anew; have the broker retain it if it differs."""
+        if self._home.refresh(service):
+            self._put(topics.identifier_of(service))
 
     def _put(self, identifier: str) -> None:
         """Have the broker retain what a device is now."""
