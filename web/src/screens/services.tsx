@@ -361,7 +361,7 @@ function State({ item: { status = {}, invalid }, hasDraft }: { item: Listed; has
     hasDraft && <Tag tone="info">draft</Tag>,
   ].filter(Boolean);
   return tags.length === 0 ? (
-    <span class="muted">–</span>
+    <span class="muted nothing">–</span>
   ) : (
     <>
       <span class="tags">{tags}</span>

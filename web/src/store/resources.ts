@@ -52,6 +52,11 @@ class Resource<T> {
     if (this.#stale) this.#schedule();
   }
 
+  /** Note that what was loaded so far is out of date; what is only about to be loaded is not. */
+  invalidateLoaded(): void {
+    if (this.#loadedAt !== Number.NEGATIVE_INFINITY) this.invalidate();
+  }
+
   /** Note that it is out of date; load it again now if a screen shows it. */
   invalidate(): void {
     this.#stale = true;
@@ -98,8 +103,10 @@ class Resource<T> {
     const running = new AbortController();
     this.#running = running;
     this.#stale = false;
-    this.#loadedAt = performance.now();
     this.state.value = { ...this.state.peek(), loading: true };
+    await listening;
+    if (running.signal.aborted) return;
+    this.#loadedAt = performance.now();
     try {
       const data = await this.#load(running.signal);
       if (!running.signal.aborted) this.state.value = { data, loading: false };
@@ -125,6 +132,17 @@ class Resource<T> {
 }
 
 const resources = new Map<string, Resource<unknown>>();
+
+/** The first loads wait until the stream of events has begun, but not longer than this. */
+const LISTENING_MS = 250;
+let nowListening: () => void = () => {};
+/**
+ * Resolved when the stream of events has begun, or there is none: an event tells of what changes after a load that begins
+ * later, so that nothing need be loaded twice.
+ */
+const listening = new Promise<void>((resolve) => {
+  nowListening = resolve;
+});
 
 function find<T>(key: string, load: Load<T>, topics: readonly string[], patch: Patch<T> | undefined): Resource<T> {
   const found = resources.get(key);
@@ -201,16 +219,18 @@ export function onEvent(receive: Receiver): () => void {
 /** Listen to the daemon for as long as the page lives. */
 export function startEvents(): void {
   listen(receive);
+  setTimeout(nowListening, LISTENING_MS);
   let first = true;
   token.subscribe(() => {
     // Another caller may see other things, and must not see what this one saw.
     if (!first) {
-      heard.clear();
+      for (const kind of heard.keys()) heard.set(kind, null);
       for (const resource of resources.values()) resource.forget();
     }
     first = false;
   });
   connection.subscribe((state) => {
+    if (state === "lost" || state === "refused") nowListening();
     if (state === "live") for (const resource of resources.values()) resource.retry();
   });
   setInterval(() => {
@@ -218,19 +238,30 @@ export function startEvents(): void {
   }, POLL_MS);
 }
 
-/** The states of the daemon, which it sends whenever they change, and each time that a stream begins. */
-const STATES: readonly string[] = ["health", "files", "drift", "online"];
-/** The last state of each kind; and those kinds that were sent since the stream began. */
-const heard = new Map<string, Json>();
-const sentSince = new Set<string>();
+/** The last state of each kind that the daemon sends when it changes, and each time that a stream begins. */
+const heard = new Map<string, Json>([
+  ["health", null],
+  ["files", null],
+  ["drift", null],
+  ["online", null],
+]);
+/** The kinds of which this stream has sent a state. */
+const sent = new Set<string>();
+let isResumed = false;
 
 function receive(event: ServerEvent): void {
   const data = isObject(event.data) ? event.data : {};
   if (event.kind === "hello") {
-    sentSince.clear();
-    if (data.resumed !== true) invalidateAll();
+    sent.clear();
+    isResumed = data.resumed === true;
+    for (const resource of resources.values()) {
+      // Reports of instances are not sent again by a stream that is resumed.
+      const isMissed = !isResumed || resource.topics.some((topic) => topic.startsWith("instances"));
+      if (isMissed) resource.invalidateLoaded();
+    }
+    nowListening();
   } else if (event.kind === "reset" || event.kind === "reconnected") invalidateAll();
-  else if (!isOld(event)) {
+  else if (!isKnown(event)) {
     const service = typeof data.service === "string" ? data.service : undefined;
     const topics = [event.kind, ...(service === undefined ? [] : [`${event.kind}:${service}`])];
     for (const resource of resources.values()) {
@@ -240,14 +271,16 @@ function receive(event: ServerEvent): void {
   for (const receiver of receivers) receiver(event);
 }
 
-/** Whether an event only repeats, at the beginning of a stream, the state that was heard before. */
-function isOld(event: ServerEvent): boolean {
-  if (!STATES.includes(event.kind)) return false;
-  const before = heard.get(event.kind);
-  // Only the services whose state changed are in a later one.
-  if (event.kind === "online" && sentSince.has("online")) heard.delete("online");
-  else heard.set(event.kind, event.data);
-  if (sentSince.has(event.kind)) return false;
-  sentSince.add(event.kind);
-  return before !== undefined && isEqual(before, event.data);
+/** Whether an event is a state with which a stream begins, and which what is loaded has already. */
+function isKnown({ kind, data }: ServerEvent): boolean {
+  const before = heard.get(kind);
+  if (before === undefined) return false;
+  const isFirst = !sent.has(kind);
+  sent.add(kind);
+  // Later ones of this kind name only the services that changed, so the last one is no whole state.
+  if (kind !== "online" || isFirst) heard.set(kind, data);
+  else heard.set(kind, null);
+  if (!isFirst) return false;
+  // These two are always sent, and what was loaded before a stream that is not resumed is loaded again anyway.
+  return isEqual(before, data) || (!isResumed && (kind === "health" || kind === "files"));
 }
