@@ -297,7 +297,7 @@ async def test_a_text_that_is_no_configuration_yet_is_kept(module_daemon: Daemon
     page = await console.show(module_daemon, "#/services/device_registry?tab=raw")
     whole = await _text(page)
     await _replace(page, text='{"typed": ,' + whole[1:])
-    await expect(bar(page)).to_contain_text("a text that is no configuration yet")
+    await expect(bar(page)).to_contain_text("text that is no configuration yet")
     await page.reload()
     await settled(page)
     await expect(page.locator(".raw-editor .cm-content")).to_contain_text('"typed"')
@@ -305,7 +305,7 @@ async def test_a_text_that_is_no_configuration_yet_is_kept(module_daemon: Daemon
     await expect(bar(page)).not_to_contain_text("no configuration yet")
     assert await _text(page) == whole
     await _replace(page, text=f'{{"mqtt_config": {{"password": "{PLANTED}", ')
-    await expect(bar(page)).to_contain_text("a text that is no configuration yet")
+    await expect(bar(page)).to_contain_text("text that is no configuration yet")
     await page.reload()
     await settled(page)
     await expect(page.locator(".raw-editor .cm-content")).not_to_contain_text(PLANTED)

@@ -19,7 +19,8 @@ export interface EditBarProps {
 
 export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBarProps) {
   const count = session.edits.value.size;
-  const broken = session.text.value?.broken !== undefined;
+  const why = session.text.value?.broken;
+  const broken = why !== undefined;
   const [discarding, setDiscarding] = useState(false);
   useLeaving(session);
   const problems = unsent(session.edits.value);
@@ -56,7 +57,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
         <div class="line edits">
           <p>
             {count > 0 ? <strong>{count === 1 ? "1 unsent edit" : `${count} unsent edits`}</strong> : null}
-            {broken && ` ${count > 0 ? "and " : ""}a text that is no configuration yet`}
+            {broken && `${count > 0 ? " and a" : "A"} text that is no configuration yet (${why})`}
             {readOnly !== undefined && ` that cannot be sent: ${readOnly}`}
           </p>
           {problems.length > 0 && <Problems problems={problems} onPlace={onPlace} />}

@@ -35,14 +35,18 @@ type Trial =
   | { state: "unsent" }
   | { state: "refused"; error: RequestError }
   | { state: "new key"; message: string; key: Key }
-  | { state: "ready"; write: Write; answer: WriteAnswer };
+  /** `breaking`: why the daemon does it only if the user allows it. */
+  | { state: "ready"; write: Write; answer: WriteAnswer; breaking?: RequestError };
 
 export function Review({ session, isProtected, whole, onClose, onPlace }: ReviewProps) {
   const of = session.reviewed.value;
-  const [allowBreaking, setAllowBreaking] = useState(false);
+  const [allowed, setAllowed] = useState<string>();
   const [again, setAgain] = useState(0);
-  const trial = useTrial(session, of, allowBreaking, again);
-  const breaking = useBreaking(trial, allowBreaking);
+  const trial = useTrial(session, of, again);
+  const breaking = trial.state === "ready" ? trial.breaking : undefined;
+  // What is allowed is exactly what was listed.
+  const listed = breaking?.problems.map(({ pointer, message }) => `${pointer} ${message}`).join("\n");
+  const mayApply = trial.state === "ready" && (listed === undefined || listed === allowed);
   const [since] = useState(session.base.peek().revision);
   const retry = () => setAgain((times) => times + 1);
   const sending = session.sending.value;
@@ -70,14 +74,20 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
             event.preventDefault();
             if (sending !== undefined) return;
             if (failure !== undefined && unknown) void apply(failure.write, failure.trial, failure.kind === "unknown");
-            else if (trial.state === "ready")
+            else if (trial.state === "ready" && mayApply)
               void apply({ ...trial.write, comment: session.comment.peek().trim() }, trial.answer, false);
           }}
         >
           {failure !== undefined && <Failed failure={failure} onPlace={onPlace} />}
           <Conflicts session={session} />
           <Overtaken session={session} since={since} />
-          {breaking !== undefined && <Breaking error={breaking} allowed={allowBreaking} onAllow={setAllowBreaking} />}
+          {breaking !== undefined && (
+            <Breaking
+              error={breaking}
+              allowed={mayApply}
+              onAllow={(nevertheless) => setAllowed(nevertheless ? listed : undefined)}
+            />
+          )}
           <Tried trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
           {trial.state === "ready" && !unknown && (
             <>
@@ -97,7 +107,7 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
                 Ask again
               </button>
             ) : (
-              <button type="submit" class="primary" disabled={trial.state !== "ready" || sending !== undefined}>
+              <button type="submit" class="primary" disabled={!mayApply || sending !== undefined}>
                 Apply to {session.environment}
               </button>
             )}
@@ -134,7 +144,7 @@ function summary(count: number): string {
 }
 
 /** Try out what is reviewed, anew whenever it or the revision below it changes. */
-function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again: number): Trial {
+function useTrial(session: Session, of: Reviewed, again: number): Trial {
   const edits = session.edits.value;
   const base = session.base.value;
   const undecided = session.conflicts.value.length > 0;
@@ -145,7 +155,7 @@ function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again:
     if (undecided && of.kind === "edits") set({ state: "undecided" });
     else {
       set({ state: "trying" });
-      void tryOut(session, of, allowBreaking, edits, () => wanted).then((next) => {
+      void tryOut(session, of, edits, () => wanted).then((next) => {
         if (wanted && next.state !== "trying")
           session.problems.value = next.state === "refused" ? next.error.problems : [];
         set(next);
@@ -154,21 +164,16 @@ function useTrial(session: Session, of: Reviewed, allowBreaking: boolean, again:
     return () => {
       wanted = false;
     };
-  }, [session, of, allowBreaking, again, edits, base, undecided, token.value]);
+  }, [session, of, again, edits, base, undecided, token.value]);
   return trial;
 }
 
-async function tryOut(
-  session: Session,
-  of: Reviewed,
-  allowBreaking: boolean,
-  edits: Edits,
-  wanted: () => boolean,
-): Promise<Trial> {
+async function tryOut(session: Session, of: Reviewed, edits: Edits, wanted: () => boolean): Promise<Trial> {
   if (of.kind === "edits" && (session.text.peek()?.broken !== undefined || unsent(edits).length > 0))
     return { state: "unsent" };
   const { config, revision } = session.base.peek();
   for (let attempt = 1; ; attempt += 1) {
+    let breaking: RequestError | undefined;
     try {
       const change = await changeOf(session, of, config, edits);
       if (change === undefined) return { state: "nothing" };
@@ -178,11 +183,17 @@ async function tryOut(
         revision,
         change,
         comment: "",
-        allowBreaking,
+        allowBreaking: false,
         requestId: randomId(),
       };
-      const answer = await send(write, { dryRun: true });
-      return answer.unchanged && revision > 0 ? { state: "nothing" } : { state: "ready", write, answer };
+      const answer = await send(write, { dryRun: true }).catch((error) => {
+        if (!(error instanceof RequestError) || error.code !== "incompatible") throw error;
+        breaking = error;
+        write.allowBreaking = true;
+        return send(write, { dryRun: true });
+      });
+      if (answer.unchanged && revision > 0) return { state: "nothing" };
+      return { state: "ready", write, answer, ...(breaking === undefined ? {} : { breaking }) };
     } catch (error) {
       if (isNewKey(error)) return { state: "new key", message: error.message, key: error.key };
       const refused = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
@@ -264,10 +275,7 @@ function Tried({ trial, session, of, onPlace, onRetry }: TriedProps) {
         </Notice>
       );
     case "refused":
-      // What would break is shown with the question whether to do it nevertheless.
-      return trial.error.code === "incompatible" ? null : (
-        <Refused error={trial.error} onPlace={onPlace} onRetry={onRetry} />
-      );
+      return <Refused error={trial.error} onPlace={onPlace} onRetry={onRetry} />;
     case "ready":
       return null;
   }
@@ -284,16 +292,6 @@ function Unsent({ session, onPlace }: { session: Session; onPlace: (pointer: str
   );
 }
 
-/** Return the refusal of what would break programs; it stays while the user allows it. */
-function useBreaking(trial: Trial, allowed: boolean): RequestError | undefined {
-  const [error, setError] = useState<RequestError>();
-  useEffect(() => {
-    if (trial.state === "refused" && trial.error.code === "incompatible") setError(trial.error);
-    else if (trial.state !== "trying" && !allowed) setError(undefined);
-  }, [trial]);
-  return error;
-}
-
 interface BreakingProps {
   error: RequestError;
   allowed: boolean;
@@ -302,7 +300,7 @@ interface BreakingProps {
 
 function Breaking({ error, allowed, onAllow }: BreakingProps) {
   return (
-    <Notice tone="warning" title={error.message}>
+    <Notice tone="warning" title={error.message.replace(/\. Send allow_breaking.*$/, ".")}>
       <Problems problems={error.problems} />
       <label class="check">
         <input type="checkbox" checked={allowed} onChange={(event) => onAllow(event.currentTarget.checked)} />
@@ -414,6 +412,8 @@ function Failed({ failure, onPlace }: { failure: Failure; onPlace: (pointer: str
   );
 }
 
+const HIDDEN = /shadowed by overlay/;
+
 /** What the write changes, and what it means. */
 function Effects({
   trial,
@@ -427,6 +427,9 @@ function Effects({
   const { answer } = trial;
   const changes = useMemo(() => changesOf(session.base.peek().config, answer), [answer]);
   const restart = answer.restart_required;
+  // That a change made at run time lies above the files is no surprise where one is made.
+  const hidden = answer.warnings.filter((warning) => HIDDEN.test(warning));
+  const warnings = answer.warnings.filter((warning) => !HIDDEN.test(warning));
   return (
     <>
       {isProtected && (
@@ -438,10 +441,10 @@ function Effects({
           </p>
         </Notice>
       )}
-      {answer.warnings.length > 0 && (
+      {warnings.length > 0 && (
         <Notice tone="warning" title="Warnings">
           <ul>
-            {answer.warnings.map((warning) => (
+            {warnings.map((warning) => (
               <li key={warning}>{visible(warning)}</li>
             ))}
           </ul>
@@ -453,6 +456,19 @@ function Effects({
           ` ${restart.length === 1 ? "One takes" : `${restart.length} take`} effect after a restart of ${session.service}.`}
       </p>
       <Differences changes={changes} restart={restart} old="in force" new="new" />
+      {hidden.length > 0 && (
+        <details>
+          <summary>
+            {hidden.length === 1 ? "A value of a file is" : `${hidden.length} values of files are`} hidden by the
+            change, until it is taken back
+          </summary>
+          <ul>
+            {hidden.map((warning) => (
+              <li key={warning}>{visible(warning)}</li>
+            ))}
+          </ul>
+        </details>
+      )}
     </>
   );
 }

@@ -25,7 +25,7 @@ import { readSchema, type SchemaTree } from "../form/schema.ts";
 import { changeQuery, href, type Route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
-import { Await, ErrorSummary, Heading, Notice, Problems } from "../ui/elements.tsx";
+import { Await, ErrorSummary, Heading, Notice } from "../ui/elements.tsx";
 import { ServiceHeader } from "./service_header.tsx";
 import { TABS } from "./service_tabs.ts";
 
@@ -240,7 +240,11 @@ function NotYet({ data, name, onPlace }: { data: Configuration; name: string; on
   return (
     <Notice tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
       <p>What the files say of it is not valid. It begins with the first change that makes it valid.</p>
-      <Problems problems={data.problems} />
+      <ul>
+        {data.problems.map(({ message }) => (
+          <li key={message}>{message}</li>
+        ))}
+      </ul>
       {data.missing.length > 0 && (
         <p>
           Missing:{" "}
