@@ -359,8 +359,13 @@ async def test_the_number_of_streams_is_bounded(tmp_path: Path):
 
 
 async def test_a_quiet_stream_is_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """By comments, and longer than a connection may be idle; with the place, which filtered changes moved."""
+    """By comments, and longer than a connection may be idle; with the place, which filtered changes moved.
+
+    Also while the reader is woken more often than that, to look after its rights.
+    """
     monkeypatch.setattr(event_stream, "_HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(event_feed, "_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(event_feed, "_CHECK_SECONDS", 0.01)
     limits = Limits(idle_seconds=0.2, send_seconds=5)
     async with home(tmp_path, limits=limits) as found, found.listen("?service=lamp&event=change") as stream:
         await stream.next("hello")
@@ -458,6 +463,21 @@ async def test_streams_end_when_the_server_stops(tmp_path: Path):
             made.parts.service.events.close()
             assert (await stream.rest())[-1].data == {"reason": "stopping"}
         assert (await found.status())[0] == 503
+
+
+async def test_a_client_that_receives_nothing_does_not_hold_up_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its connection is given up, long before the time that it may take is over."""
+    monkeypatch.setattr(event_feed, "_PAUSE_SECONDS", 0)
+    async with Home(tmp_path, FILES).core() as made, contextlib.AsyncExitStack() as stack:
+        found = await stack.enter_async_context(serving(made, Limits(send_seconds=60)))
+        feed = made.parts.service.events
+        with _slow_client(found.url):
+            await eventually(lambda: found.open == 1)
+            (reader,) = feed._readers
+            await _flood(found, lambda: feed._parts.log.end - reader._next > change_log.CAPACITY)
+            async with asyncio.timeout(4):
+                await stack.aclose()
+        assert found.open == 0
 
 
 async def test_nothing_is_done_without_readers(tmp_path: Path):

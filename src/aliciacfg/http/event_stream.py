@@ -55,6 +55,12 @@ def event_id(position: Position) -> str:
     return f"{position.epoch}.{position.sequence}"
 
 
+def _heartbeat(reader: EventReader) -> bytes:
+    """Return what keeps a quiet stream open: a comment, and the place up to which there is nothing for the client."""
+    place = reader.place
+    return b":\n\n" if place is None else f"id: {event_id(place)}\n:\n\n".encode()
+
+
 class EventStreams:
     """Answers requests for events."""
 
@@ -69,11 +75,16 @@ class EventStreams:
         self._service = service
         self._limits = limits
         self._connections = connections
+        # Of the clients that have not received yet what they were sent.
+        self._behind: set[asyncio.Transport] = set()
         service.events.encode = encode
 
     def close(self) -> None:
         """End all streams, present and future. Safe to call twice."""
         self._service.events.close()
+        for transport in self._behind:
+            # What it is sent last it would not receive in time.
+            transport.abort()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Return the response that sends events until the client disconnects.
@@ -125,25 +136,33 @@ class EventStreams:
         self._connections.mark_busy(transport)
         if transport is not None:
             _give_up_dead(transport)
+        clock = asyncio.get_running_loop().time
         await self._write(_START, transport, writer)
+        quiet_since = clock()
         while not reader.ended:
-            if events := reader.take():
-                await self._write(b"".join(events), transport, writer)
-                continue
-            if not await reader.wait(_HEARTBEAT_SECONDS):
-                place = reader.place
-                beat = b":\n\n" if place is None else f"id: {event_id(place)}\n:\n\n".encode()
-                await self._write(beat, transport, writer)
+            data = b"".join(reader.take())
+            quiet_seconds = clock() - quiet_since
+            if not data and quiet_seconds >= _HEARTBEAT_SECONDS:
+                data = _heartbeat(reader)
+            if data:
+                await self._write(data, transport, writer)
+                quiet_since = clock()
+            else:
+                await reader.wait(_HEARTBEAT_SECONDS - quiet_seconds)
 
     async def _write(self, data: bytes, transport: asyncio.Transport | None, writer: abc.AbstractStreamWriter) -> None:
+        if transport is None:
+            raise ConnectionResetError("the client has disconnected")
+        self._behind.add(transport)
         try:
             async with asyncio.timeout(self._limits.send_seconds):
                 await writer.write(data)
                 await writer.drain()
         except TimeoutError:
-            if transport is not None:
-                transport.abort()
+            transport.abort()
             raise ConnectionResetError("the client receives nothing") from None
+        finally:
+            self._behind.discard(transport)
 
 
 class _Stream(payload.Payload):

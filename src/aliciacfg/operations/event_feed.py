@@ -6,6 +6,7 @@ are told as they are when the reader takes them; what they were in between is no
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -325,14 +326,11 @@ class EventReader:
         """Have ``wait`` return."""
         self._woken.set()
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait until there may be more to take; return whether that is so, and not only the time over."""
-        try:
+    async def wait(self, seconds: float) -> None:
+        """Wait until there may be more to take, at most so long."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def take(self) -> list[bytes]:
         """Return the next events as the transport sends them; none if nothing happened that the reader may know."""
