@@ -19,7 +19,9 @@ import { TakeButton, Taken, type Target, useTaking } from "./take.tsx";
 export function useSides(env: string | undefined): Sides | undefined {
   const { data } = useResource("environments", environments, ["environment", "files"]);
   const query = route.value.query;
-  const active = data?.active;
+  // Who may not list the environments still knows which one is active.
+  const whoami = useWhoami().data;
+  const active = data?.active ?? whoami?.environment;
   const env1 = query.env1 ?? env ?? active;
   if (env1 === undefined) return undefined;
   const names = data?.environments.map(({ name }) => name) ?? [];
@@ -87,8 +89,23 @@ export function SidesChoice({ sides, service, revisions }: ChoiceProps) {
 }
 
 function EnvironmentField({ value, onChange }: { value: string; onChange: (name: string) => void }) {
-  const { data } = useResource("environments", environments, ["environment", "files"]);
+  const { data, error } = useResource("environments", environments, ["environment", "files"]);
   const names = data?.environments.map(({ name }) => name) ?? [];
+  if (data === undefined && error !== undefined) {
+    return (
+      <Field label="Environment">
+        {({ id }) => (
+          <input
+            id={id}
+            value={value}
+            autoComplete="off"
+            spellcheck={false}
+            onChange={(event) => onChange(event.currentTarget.value.trim() || value)}
+          />
+        )}
+      </Field>
+    );
+  }
   return (
     <Field label="Environment">
       {({ id }) => (

@@ -13,7 +13,7 @@ import { Pointers } from "./problem_list.tsx";
 type Answer = Partial<
   Pick<
     Answers["ActivateAnswer"],
-    "changes" | "changes_left_out" | "added" | "removed" | "restart_required" | "lacking_secrets"
+    "previous" | "changes" | "changes_left_out" | "added" | "removed" | "restart_required" | "lacking_secrets"
   >
 >;
 
@@ -64,7 +64,13 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
         </Disclosure>
       )}
       <Names title="without a configuration before" names={answer.added} tone="info" tag="new" env={env} />
-      <Names title="without a configuration afterwards" names={answer.removed} tone="bad" tag="removed" env={env} />
+      <Names
+        title="without a configuration afterwards"
+        names={answer.removed}
+        tone="bad"
+        tag="removed"
+        env={answer.previous ?? env}
+      />
       {services.length > 0 && (
         <p>
           {counted(places, "place")} in {counted(services.length, noun)}
