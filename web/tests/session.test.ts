@@ -119,7 +119,7 @@ test("the revision of a write of this page is not somebody else's", async () => 
   session.receive(base(8, { a: 5 }));
   await session.settled();
   assert.equal(session.base.value.revision, 7);
-  session.finishWrite(base(8, { a: 5 }), [{ pointer: "/a", old: 1, new: 5 }], [], false);
+  session.finishWrite(base(8, { a: 5 }), [{ pointer: "/a", old: 1, new: 5 }], [], "edits");
   await session.settled();
   assert.equal(session.base.value.revision, 8);
   assert.equal(session.news.value, undefined);

@@ -59,6 +59,8 @@ function around(report: (message: string) => void) {
   };
 }
 
+const HOW = { patch: "edits", create: "edits", rollback: "rollback", unset: "unset" } as const;
+
 /** Note that a write is in force. */
 async function finish(
   session: Session,
@@ -76,12 +78,7 @@ async function finish(
   }
   const { restart_required: restart } = answer ?? trial;
   const changes = changesOf(before.config, answer ?? trial);
-  session.finishWrite(
-    base ?? { ...before, revision },
-    changes,
-    restart,
-    write.change.kind === "rollback" || write.change.kind === "unset",
-  );
+  session.finishWrite(base ?? { ...before, revision }, changes, restart, HOW[write.change.kind]);
   invalidate("change", `change:${write.service}`);
 }
 

@@ -58,6 +58,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
           <p>
             {count > 0 ? <strong>{count === 1 ? "1 unsent edit" : `${count} unsent edits`}</strong> : null}
             {broken && `${count > 0 ? " and a" : "A"} text that is no configuration yet (${why})`}
+            {session.hasUnkeptText && ", which is not kept when the page is closed: a secret may stand in it"}
             {readOnly !== undefined && ` that cannot be sent: ${readOnly}`}
           </p>
           {problems.length > 0 && <Problems problems={problems} onPlace={onPlace} />}
@@ -124,15 +125,16 @@ function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) 
   const line = useRef<HTMLDivElement>(null);
   useEffect(() => line.current?.focus({ preventScroll: true }), [applied]);
   if (applied === undefined) return null;
-  const { revision, before, changes, restart, undoing } = applied;
+  const { revision, before, changes, restart, how } = applied;
   return (
     <div class="line good" tabIndex={-1} ref={line}>
       <p>
         <strong>Revision {revision} is in force.</strong>{" "}
-        {undoing
+        {how === "rollback"
           ? `What revision ${before} changed is undone: ${places(changes.length)}.`
           : `${places(changes.length)} changed.`}
-        {restart.length > 0 && ` ${places(restart.length)} take effect after a restart of ${session.service}.`}
+        {restart.length > 0 &&
+          ` ${places(restart.length)} ${restart.length === 1 ? "takes" : "take"} effect after a restart of ${session.service}.`}
       </p>
       <div class="buttons">
         {before > 0 && (
@@ -281,7 +283,8 @@ function Other({ session, other }: { session: Session; other: OtherDraft }) {
 function useLeaving(session: Session): void {
   useEffect(() => {
     const ask = (event: BeforeUnloadEvent) => {
-      if ((session.unkept.peek() && session.isEdited) || hasSecrets(session.edits.peek())) event.preventDefault();
+      const lost = (session.unkept.peek() && session.isEdited) || session.hasUnkeptText;
+      if (lost || hasSecrets(session.edits.peek())) event.preventDefault();
     };
     window.addEventListener("beforeunload", ask);
     return () => window.removeEventListener("beforeunload", ask);

@@ -57,6 +57,7 @@ export function RawEditor(props: RawEditorProps) {
           </p>
         )}
       </div>
+      <Editor key={`${format} ${readOnly}`} {...props} format={format} />
       {old && (
         <Notice title="The text is older than the configuration.">
           <p>What others changed meanwhile is not in it. It stays as they made it, unless you change it here, too.</p>
@@ -67,7 +68,6 @@ export function RawEditor(props: RawEditorProps) {
           )}
         </Notice>
       )}
-      <Editor key={`${format} ${readOnly}`} {...props} format={format} />
       {broken !== undefined && (
         <div class="buttons">
           <button

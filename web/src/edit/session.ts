@@ -30,6 +30,8 @@ export interface Base {
 /** What is reviewed: the edits of the session, or something that the daemon does by itself. */
 export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
 
+type How = Reviewed["kind"];
+
 /** A write that is not in force, or of which that is not known. */
 export type Failure = Exclude<Outcome, { kind: "done" }> & {
   write: Write;
@@ -87,7 +89,7 @@ export class Session {
   readonly unkept = signal(false);
   /** The last write of this page, until it was undone or others changed something. */
   readonly applied = signal<
-    { revision: number; before: number; changes: Change[]; restart: string[]; undoing: boolean } | undefined
+    { revision: number; before: number; changes: Change[]; restart: string[]; how: How } | undefined
   >(undefined);
 
   #writing = false;
@@ -130,6 +132,12 @@ export class Session {
   /** Whether there is anything that was typed and not sent. */
   get isEdited(): boolean {
     return this.edits.value.size > 0 || this.text.value?.broken !== undefined;
+  }
+
+  /** Whether there is a text that no draft has, because a secret may stand in it. */
+  get hasUnkeptText(): boolean {
+    const text = this.text.value;
+    return text?.broken !== undefined && mayHaveSecret(text.text, text.base.config);
   }
 
   /** Take the configuration that the daemon has now. */
@@ -236,10 +244,10 @@ export class Session {
   }
 
   /** Note that the edits are in force. */
-  finishWrite(next: Base, changes: Change[], restart: string[], undoing: boolean): void {
+  finishWrite(next: Base, changes: Change[], restart: string[], how: How): void {
     const before = this.base.peek().revision;
     batch(() => {
-      if (!undoing) {
+      if (how === "edits") {
         this.edits.value = NO_EDITS;
         this.conflicts.value = [];
         this.text.value = undefined;
@@ -249,7 +257,7 @@ export class Session {
       this.restored.value = undefined;
       this.news.value = undefined;
       this.base.value = next;
-      this.applied.value = { revision: next.revision, before, changes, restart, undoing };
+      this.applied.value = { revision: next.revision, before, changes, restart, how };
     });
     this.keep();
     this.endWrite();

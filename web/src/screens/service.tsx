@@ -59,7 +59,9 @@ export function Service({ route, name }: ScreenProps) {
     of,
   );
   const tree = useTree(schema.data);
-  const parts = { route, name, tree, explained: explained.data, status: status.data };
+  // Nothing can be typed before it is known whether it could be sent.
+  const known = status.data !== undefined || status.error !== undefined;
+  const parts = { route, name, tree: known ? tree : undefined, explained: explained.data, status: status.data };
   const missing = config.data === undefined && config.error?.code === "not_found";
   return (
     <>
