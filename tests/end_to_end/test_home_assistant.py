@@ -23,6 +23,8 @@ from daemons import Daemon
 from home_assistant import HomeAssistant, home_assistant, left_behind
 from machine import wait_until
 from mqtt_clients import client
+from postgres import Postgres
+from replica_daemons import others, start_replicas, wait_for_leader
 from repository import SERVICES
 
 ON = {"ALICIACFG_HOME_ASSISTANT": "on"}
@@ -427,19 +429,22 @@ async def test_others_on_the_daemons_topics_are_overwritten(small: Daemon):
             pass
 
 
-def test_a_cap_on_entities_says_what_is_left_out(make_daemon: Callable[..., Daemon], broker: Broker):
-    """Services in the order of their names get them; the alert names those that do not."""
-    daemon = make_daemon(environ={**ON, "ALICIACFG_HOME_ASSISTANT_MAX_ENTITIES": "40"}).start()
-
-    async def look() -> int:
-        async with home_assistant(broker.port) as seen:
-            await shown(seen, "advanced_voice")
-            await seen.until(lambda: HOME in str(seen.devices), why="the home")
-            return sum(len(seen.entities(service)) for service in SERVICES)
-
-    assert asyncio.run(look()) <= 40
-    alerts = wait_until(lambda: daemon.http("GET", "/health").json["alerts"])
-    assert "voice_router" in alerts["home_assistant:entities"] or " more" in alerts["home_assistant:entities"]
+async def test_a_cap_on_entities_says_what_is_left_out(small: Daemon):
+    """Services in the order of their names get them; the alert names those that do not, until there is room."""
+    write(small, "environments/dev.yaml", environment_file({"bell": {}, "cowbell": {}, "gong": {}}))
+    write(small, "schemas/gong.yaml", BELL)
+    small.environ["ALICIACFG_HOME_ASSISTANT_MAX_ENTITIES"] = "11"
+    small.start()
+    async with home_assistant(small.broker_port) as seen:
+        await shown(seen)
+        await seen.until(lambda: len(seen.entities("cowbell")) == 3, why="cowbell")
+        assert (len(seen.entities("bell")), seen.entities("gong")) == (7, [])
+        alerts = small.http("GET", "/health").json["alerts"]
+        assert "gong (7)" in alerts["home_assistant:entities"]
+        write(small, "environments/dev.yaml", environment_file({"bell": {}, "gong": {}}))
+        await seen.until(lambda: len(seen.entities("gong")) == 4, why="room for one setting of gong")
+        assert not seen.entities("cowbell")
+        assert "gong (3)" in small.http("GET", "/health").json["alerts"]["home_assistant:entities"]
 
 
 @pytest.mark.parametrize("prefix", ["home/+", "#", "a//b", "/a", "alicia/config", "$SYS", "a b", "é", "x" * 200])
@@ -449,6 +454,39 @@ def test_a_prefix_that_is_no_topic_is_refused(make_daemon: Callable[..., Daemon]
     daemon.spawn()
     assert daemon.wait_exit() != 0
     assert "ALICIACFG_HOME_ASSISTANT_PREFIX" in daemon.log.read_text()
+
+
+def test_of_several_daemons_the_one_that_leads_serves_home_assistant(
+    make_daemon: Callable[..., Daemon], postgres: Postgres, broker: Broker
+):
+    """A command is carried out once, whichever leads; another one takes over, and turned off nothing is left."""
+    url, names = postgres.create(), ("one", "two")
+    made = start_replicas(make_daemon, url, names, ("voice_router",), {name: dict(ON) for name in names})
+    leading = wait_for_leader(made)
+    (other,) = others(made, leading)
+
+    async def use() -> None:
+        async with home_assistant(broker.port) as seen:
+            await shown(seen, "voice_router")
+            assert await seen.change("voice_router", LEVEL, "ERROR") > 0
+            # Written by the daemon that does not lead.
+            await asyncio.to_thread(other.http, "PATCH", "/config/voice_router", {"settings": {"log_level": "INFO"}})
+            await seen.until(lambda: seen.entity("voice_router", LEVEL).state == "INFO", why="the other one's write")
+            assert len(seen.received) <= 2
+            await asyncio.to_thread(leading.kill)
+            await seen.until(lambda: seen.available[AVAILABILITY] == "offline", why="the last will")
+            await seen.until(lambda: seen.available[AVAILABILITY] == "online", seconds=30, why="the other one leads")
+            assert await seen.change("voice_router", LEVEL, "DEBUG") > 0
+            history = await asyncio.to_thread(other.http, "GET", "/config/voice_router/history")
+            authors = [revision["author"] for revision in history.json["revisions"]]
+            assert authors.count("home_assistant") == 2
+
+    asyncio.run(use())
+    other.stop()
+    other.environ["ALICIACFG_HOME_ASSISTANT"] = "off"
+    other.start()
+    other.first_logged("home_assistant_removed")
+    assert asyncio.run(left_behind(broker.port, protocol=5)) == []
 
 
 PASSWORDS = {"config_service": "d", "home_assistant": "h", "stranger": "s", "bell": "b"}

@@ -75,6 +75,7 @@ class Home:
     Attributes:
         devices: By identifier; the home's own is not among them.
         staged: The environment that was chosen to be activated next; None for none.
+        has_room: Whether there is room for something that was left out before, so that ``renew`` has to be called.
         manner: How messages are made.
     """
 
@@ -113,6 +114,7 @@ class Home:
         self.manner = manner
         self.devices: dict[str, Device] = {}
         self.staged: str | None = None
+        self.has_room = False
 
     @property
     def basis(self) -> tuple[object, ...]:
@@ -165,8 +167,10 @@ class Home:
                 made[topics.identifier_of(service)] = device
                 room -= _size(device)
         before, self.devices = self.devices, made
+        self.has_room = False
         self._tell_left_out()
-        return [name for name in {**made, **before} if not _equal(before.get(name), made.get(name))]
+        gone = [name for name, device in before.items() if device.message and name not in made]
+        return gone + [name for name in made if not _equal(before.get(name), made[name])]
 
     def refresh(self, service: str) -> bool:
         """Make the device of one service anew; return whether it differs, or is gone."""
@@ -178,6 +182,8 @@ class Home:
             self.devices[identifier] = device
         elif before is not None:
             del self.devices[identifier]
+        if before is not None and _size(before) > (0 if device is None else _size(device)):
+            self.has_room = any(other.left_out for other in self.devices.values())
         self._tell_left_out()
         return not _equal(before, device)
 

@@ -1,7 +1,7 @@
 """Names of services and settings as Home Assistant and MQTT topics take them: ``[A-Za-z0-9_-]`` (MQTT discovery).
 
-``-`` begins an escape: ``-2e`` is a byte of UTF-8 in hexadecimal, ``--`` stands between two names, and ``-_`` marks
-names of this package, which no service or setting can have. So different names never have the same identifier.
+``-`` begins an escape: ``-2e`` is a byte of UTF-8 in hexadecimal, ``--`` stands between two names. So different names
+never have the same identifier, and none has one of this package's own, in which ``-_`` follows a letter.
 """
 
 import hashlib

@@ -336,7 +336,7 @@ class HomeAssistantSession:
         """Put what has changed before the publisher."""
         basis = self._home.basis
         dirty, self._dirty = self._dirty, set()
-        if dirty is None or basis != self._basis:
+        if dirty is None or basis != self._basis or self._home.has_room:
             self._basis = basis
             for identifier in await self._home.renew():
                 self._put(identifier)
@@ -345,6 +345,8 @@ class HomeAssistantSession:
                 self._refresh(service)
             for service in self._home.look_for_troubles():
                 self._put(topics.identifier_of(service))
+            if self._home.has_room:
+                self._wake.set()
         if self._environment != self._home.environment:
             self._environment = self._home.environment
             self._home.staged = None

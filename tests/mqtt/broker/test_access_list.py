@@ -5,7 +5,7 @@ import pytest
 from access_rules import EXAMPLE, dense_rules, load
 from aliciacfg.access.rules import without_rules
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.mqtt.broker.access_list import access_list
+from aliciacfg.mqtt.broker.access_list import HomeAssistant, access_list
 from repository import SERVICES
 
 
@@ -51,3 +51,33 @@ def test_a_daemon_of_another_name_is_the_only_one_that_writes():
     assert "topic write alicia/config/update/+" in section["settings_daemon"]
     assert text.count("topic write alicia/config/update/+") == 1
     assert "topic read alicia/config/#" not in section["config_service"]
+
+
+def account(user: str = "ha") -> HomeAssistant:
+    return HomeAssistant(user, "home_assistant", "homeassistant")
+
+
+def test_home_assistants_account_gets_exactly_its_topics():
+    """It may send no request, though the rules name it as a caller; without it nothing is said of its topics."""
+    rules = load("services: {voice_router: {write: {allowed_services: [home_assistant]}}}\nusers: [home_assistant]\n")
+    text = access_list(rules, home_assistant=account())
+    section = text.partition("user ha\n")[2].partition("\n\n")[0].splitlines()
+    assert section == [
+        "topic write alicia/ha/set/#",
+        "topic read homeassistant/device/aliciacfg/+/config",
+        "topic read alicia/ha/state/+",
+        "topic read alicia/ha/availability",
+        "topic read alicia/ha/event/+",
+    ]
+    assert "user home_assistant" not in text
+    assert {"pattern deny alicia/ha/#", "pattern deny homeassistant/device/aliciacfg/#"} <= set(text.splitlines())
+    daemon = text.partition("user config_service\n")[2].partition("\n\n")[0]
+    assert "topic read alicia/ha/set/#" in daemon
+    assert "alicia/ha" not in access_list(rules)
+
+
+@pytest.mark.parametrize("user", ["voice_router", "operator", "config_service", "a b", "#"])
+def test_home_assistant_has_an_account_of_its_own(user: str):
+    """That of a service or an administrator would get other rights, or lose them."""
+    with pytest.raises(InvalidRequest, match="ALICIACFG_HOME_ASSISTANT_USER"):
+        access_list(load(EXAMPLE), home_assistant=account(user))
