@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from playwright.async_api import Locator, Page, expect
 
 from aliciacfg.schemas import schema_tree
+from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey
 from console_browser import Console, axe, press, settled, tab_to
 from daemons import Daemon, serving
@@ -74,6 +75,67 @@ def _is_secret(node: schema_tree.Node, pointer: str) -> bool:
         named = named or (not node.is_index(plain) and schema_tree.has_secret_name(plain))
         node = node.step(plain)
     return node.is_secret("text", named=named)
+
+
+NUMBERS = st.sampled_from([0, 1, -1, 0.1, 0.3, 0.5, 1.5, 10, 2**53 + 1, 1e20, -0.25]) | st.integers(-20, 20)
+TEXTS = st.sampled_from(["", "a", "aa", "ä😀", "127.0.0.1", "::1", "a@b", "2026-01-31", "http://a/b", "A\n"])
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    NUMBERS | TEXTS | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=5,
+)
+TYPES = st.sampled_from(["string", "integer", "number", "boolean", "object", "array"])
+LIMITS: dict[str, st.SearchStrategy[Any]] = {
+    "type": TYPES | st.lists(TYPES, min_size=1, max_size=2, unique=True),
+    "enum": st.lists(NUMBERS | TEXTS, min_size=1, max_size=3),
+    "const": NUMBERS | TEXTS,
+    "minimum": NUMBERS,
+    "maximum": NUMBERS,
+    "exclusiveMinimum": NUMBERS,
+    "exclusiveMaximum": NUMBERS,
+    "multipleOf": st.sampled_from([0.1, 0.5, 1, 2, 3]),
+    "minLength": st.integers(0, 3),
+    "maxLength": st.integers(0, 3),
+    "minItems": st.integers(0, 2),
+    "maxItems": st.integers(0, 2),
+    "pattern": st.sampled_from(["^a*$", "a", r"^\w+$", r"^\p{L}", "^[^+#]+$", "(?i)a"]),
+    "format": st.sampled_from(["ipv4", "ipv6", "email", "date", "uri", "uuid", "date-time", "hostname"]),
+    "required": st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+    "additionalProperties": st.booleans(),
+}
+
+
+def _rules(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    below = {
+        "properties": st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+        "items": inner,
+        "allOf": st.lists(inner, min_size=1, max_size=2),
+        "anyOf": st.tuples(st.just({"type": "null"}), inner),
+        "patternProperties": st.dictionaries(st.sampled_from(["^a", "b"]), inner, max_size=1),
+    }
+    return st.fixed_dictionaries({}, optional=LIMITS | below)
+
+
+RULES: st.SearchStrategy[Any] = st.recursive(st.fixed_dictionaries({}, optional=LIMITS), _rules, max_leaves=4)
+
+
+@given(rules=RULES, value=VALUES)
+def test_what_it_finds_wrong_the_daemon_refuses(javascript: JavaScript, rules: dict[str, Any], value: Any):
+    """A form that complains of what the daemon takes would keep a person from the right value."""
+    schema: dict[str, Any] = {"properties": {"settings": {"properties": {"value": rules}}}}
+    document: dict[str, Any] = {"settings": {"value": value}}
+    told = javascript({"kind": "check", "schema": {"allOf": [schema]}, "document": document})
+    if told:
+        compiled = ServiceSchema(schema, title="bell")
+        assert [finding for finding in compiled.findings(document) if finding.pointer.startswith("/settings/value")]
+
+
+def test_it_finds_nothing_wrong_with_what_the_daemon_serves(javascript: JavaScript, shared: Daemon):
+    for item in shared.http("GET", "/configs?limit=1000").json["configs"]:
+        name = item["service"]
+        schema = shared.http("GET", f"/config/schema/{name}").json["schema"]
+        config = shared.http("GET", f"/config/{name}").json["config"]
+        assert javascript({"kind": "check", "schema": schema, "document": config}) == [], name
 
 
 @pytest.mark.parametrize("value", ["", "planted", 'quote " and \\ back', "line\nend\t\0", "ä€😀\u2028", "x" * 100_000])

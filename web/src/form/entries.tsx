@@ -361,6 +361,13 @@ export function Members({ place, pointer, trail }: Pick<EntryProps, "place" | "p
 }
 
 const FEW = 12;
+/** What a service is most often asked to change; on a phone everything else is closed at first. */
+const OFTEN = ["settings", "features"];
+
+function isOpenAtFirst(name: string, depth: number, members: number): boolean {
+  if (depth > 1) return members <= FEW;
+  return OFTEN.includes(name) || !matchMedia("(max-width: 40rem)").matches;
+}
 
 function ObjectEntry(props: EntryProps) {
   const { place, pointer, name, trail, list } = props;
@@ -375,7 +382,7 @@ function ObjectEntry(props: EntryProps) {
     return form.visible.value !== undefined || (revealed !== undefined && isWithin(revealed, pointer));
   }).value;
   const removed = useComputed(() => isRemovedNow(form, pointer)).value;
-  const [open, setOpen] = useState(() => trail.length <= 1 || names.length <= FEW);
+  const [open, setOpen] = useState(() => isOpenAtFirst(name, trail.length, names.length));
   useEffect(() => {
     if (reveals) setOpen(true);
   }, [reveals]);

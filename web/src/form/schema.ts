@@ -6,6 +6,7 @@
  */
 
 import { format, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
+import { isInteger } from "./numbers.ts";
 import { around, find, member, tokens } from "./pointer.ts";
 
 /** A type of a value; an integer is a number without a fraction. */
@@ -220,7 +221,7 @@ export function readSchema(schema: JsonObject | Record<string, unknown>): Schema
 export function typeOf(value: Json): TypeName {
   if (value === null) return "null";
   if (Array.isArray(value)) return "array";
-  if (isNumber(value)) return /^-?\d+(\.0*)?$/.test(String(value)) ? "integer" : "number";
+  if (isNumber(value)) return isInteger(value) ? "integer" : "number";
   return typeof value as TypeName;
 }
 

@@ -1,6 +1,7 @@
 // Answers the Python tests: reads one JSON object per line, and writes one answer per line.
 import { createInterface } from "node:readline";
 import { format, type JsonObject, parse } from "../../src/api/json.ts";
+import { checkValue } from "../../src/form/checks.ts";
 import { readSchema } from "../../src/form/schema.ts";
 import { seal } from "../../src/form/sealing.ts";
 
@@ -13,10 +14,17 @@ function places({ schema, pointers }: { schema: JsonObject; pointers: string[] }
   };
 }
 
+/** Return the pointers of what the form finds wrong with a document. */
+function check({ schema, document }: { schema: JsonObject; document: JsonObject }) {
+  const tree = readSchema(schema);
+  return checkValue(tree.root, document, "").map(({ pointer, message }) => [pointer, message]);
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const asked = parse(line) as JsonObject & { kind: string };
   // biome-ignore lint/suspicious/noExplicitAny: the tests send what the functions take.
   const { kind, ...input } = asked as any;
-  const answer = kind === "places" ? places(input) : seal(input.value, input.place, input.key);
+  const answer =
+    kind === "places" ? places(input) : kind === "check" ? check(input) : seal(input.value, input.place, input.key);
   process.stdout.write(`${format(answer as unknown as JsonObject)}\n`);
 }
