@@ -1,1 +1,0 @@
-import{k as o,l as s,n as u}from"./chunk-CEGH6ZOA.js";var c=60,h=80;function S(r,e="",m=c){let[,f]=o(0),n=u({list:e,shown:m});n.current.list!==e&&(n.current={list:e,shown:c});let{shown:t}=n.current;return s(()=>{if(t>=r)return;let a=requestAnimationFrame(()=>{n.current.shown+=h,f(i=>i+1)});return()=>cancelAnimationFrame(a)}),Math.min(t,r)}export{S as a};

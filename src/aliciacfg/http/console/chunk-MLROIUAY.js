@@ -1,1 +1,0 @@
-import{b as r}from"./chunk-UWGEEOIT.js";import{o as n}from"./chunk-CWUTZR4H.js";function i(e,o){return n("GET","/whoami",{...e===void 0?{}:{signal:e},...o===void 0?{}:{token:o}})}function m(){return r("whoami",e=>i(e),["files","environment"])}function d({data:e}){return e?.write!=="none"}function u({data:e}){return e?.admin??!1}export{i as a,m as b,d as c,u as d};

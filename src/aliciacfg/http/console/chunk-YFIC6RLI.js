@@ -1,1 +1,0 @@
-import{f as s}from"./chunk-IEDZ7R3A.js";import{v as o}from"./chunk-CEGH6ZOA.js";function i(n,e){if(!o(e)||!o(n))return e;let t=[...Object.keys(n).filter(r=>Object.hasOwn(e,r)),...Object.keys(e).filter(r=>!Object.hasOwn(n,r))];return Object.fromEntries(t.map(r=>[r,i(s(n,r),s(e,r)??null)]))}export{i as a};

@@ -1,0 +1,1 @@
+import{dt as e,st as t,ut as n}from"./app.js";function r(r,i=``,a=60){let[,o]=e(0),s=n({list:i,shown:a});s.current.list!==i&&(s.current={list:i,shown:60});let{shown:c}=s.current;return t(()=>{if(c>=r)return;let e=requestAnimationFrame(()=>{s.current.shown+=80,o(e=>e+1)});return()=>cancelAnimationFrame(e)}),Math.min(c,r)}export{r as t};

@@ -1,0 +1,1 @@
+import{d as e,g as t,st as n,ut as r}from"./app.js";function i({message:i,onClose:a}){let o=r(null);return n(()=>o.current?.focus(),[i]),t(`div`,{tabIndex:-1,ref:o,children:t(e,{tone:`good`,title:i,children:t(`div`,{class:`buttons`,children:t(`button`,{type:`button`,onClick:()=>{a(),document.getElementById(`main`)?.focus()},children:`Close`})})})})}export{i as t};

@@ -1,1 +1,0 @@
-import{f as a,g as b,h as c,i as d,j as e}from"./chunk-X3EU2HGY.js";import"./chunk-BGQQ3GOH.js";import"./chunk-J2DZKJPC.js";import"./chunk-V6GBHUCQ.js";import"./chunk-CWUTZR4H.js";import"./chunk-IEDZ7R3A.js";import"./chunk-CEGH6ZOA.js";export{a as Session,d as addEdit,e as baseOf,c as openSession,b as sessionOf};
