@@ -8,6 +8,7 @@ commands, wrong input, rotation of keys, kill -9. Each test then searches one ki
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from aliciacfg.operations.table import OPERATIONS
@@ -239,7 +241,8 @@ def over_http(lived: Lived, box: str) -> None:
     http("PATCH", "/config/ai_service", {}, headers={"Content-Type": PLANTED["wrong-header"]})
     for path in (
         "/health", "/ready", "/metrics", "/openapi.json", "/asyncapi.json", "/docs", "/keys/current", "/drift",
-        "/audit", "/configs?include=config", "/environments", "/config/ai_service?format=env",
+        "/audit", "/configs?include=config", "/configs?include=status", "/whoami", "/alerts", "/tokens",
+        "/environments", "/config/ai_service?format=env",
         "/config/ai_service?format=yaml",
         "/config/ai_service?pointer=/mqtt_config/password", "/config/ai_service/explain", "/config/ai_service/history",
         "/config/ai_service?revision=2", "/config/compare/ai_service?env1=dev&env2=staging",
@@ -307,6 +310,7 @@ async def live(lived: Lived) -> None:
     async with client(lived.broker.port, username=OBSERVER, password=PLANTED["operator"]) as observer:
         await observer.subscribe("#")
         hearing = asyncio.create_task(hear(lived, observer))
+        listening = asyncio.create_task(listen(lived))
         await over_mqtt(lived, box)
         await asyncio.to_thread(over_http, lived, box)
         recipient = {"public_key": str(PrivateKey.generate().public)}
@@ -320,6 +324,7 @@ async def live(lived: Lived) -> None:
         await asyncio.to_thread(lived.http, "GET", "/audit?limit=1000")
         await asyncio.to_thread(lived.leave, "alive")
         await asyncio.to_thread(lived.daemon.kill)
+        await listening
         await asyncio.to_thread(lived.leave, "killed")
         await asyncio.to_thread(lived.daemon.start)
         await asyncio.to_thread(lived.http, "GET", "/configs?include=config")
@@ -332,6 +337,16 @@ async def live(lived: Lived) -> None:
         lived.keep("disk", f"broker's {path.name}", path.read_bytes())
     lived.keep("log", "daemon.log", lived.daemon.log.read_bytes())
     lived.keep("log", "standard output", "\n".join(lived.daemon.output))
+
+
+async def listen(lived: Lived) -> None:
+    """Record all events until the daemon is killed."""
+    headers = {"Authorization": f"Bearer {lived.extra['admin']}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        with contextlib.suppress(aiohttp.ClientPayloadError):
+            async with session.get(f"{lived.daemon.url}/events") as response:
+                async for line in response.content:
+                    lived.keep("events", line[:30].decode(errors="replace"), line)
 
 
 async def hear(lived: Lived, observer: Client) -> None:
@@ -368,7 +383,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         broker.stop()
 
 
-@pytest.mark.parametrize("kind", ["answers", "bus", "commands", "disk", "log"])
+@pytest.mark.parametrize("kind", ["answers", "bus", "commands", "disk", "events", "log"])
 def test_no_planted_secret_is_found(lived: Lived, kind: str):
     """In the open, encoded, or as a digest to try guesses on; nor one that was made on the way."""
     artefacts = lived.artefacts[kind]
@@ -395,7 +410,7 @@ def test_the_search_would_find_them(lived: Lived):
     """The control: every secret that travels on the bus is among what was sent, and each form of one is one."""
     travelled = {name for name, looks in FORMS.items() if any(looks["open"] in content for content in lived.sent)}
     assert {"mqtt", "array", "batch", "refused", "misspelt", "no-json"} <= travelled
-    for kind, least in (("answers", 150), ("bus", 100), ("commands", 40), ("disk", 12), ("log", 1)):
+    for kind, least in (("answers", 150), ("bus", 100), ("commands", 40), ("disk", 12), ("events", 50), ("log", 1)):
         assert len(lived.artefacts[kind]) >= least, kind
     assert b"sealed:v1:" in b"".join(lived.artefacts["disk"].values())
     assert any(b'"password":"***"' in content for content in lived.artefacts["bus"].values())
