@@ -247,6 +247,11 @@ async def test_a_token_is_asked_for_used_and_forgotten(make_daemon: Callable[...
     # What only administrators can use is not offered to a reader.
     await expect(page.get_by_role("link", name="Health", exact=True)).to_be_visible()
     await expect(page.get_by_role("link", name="Audit")).to_have_count(0)
+    # Nor is it asked for: a status of 403 would fail this test.
+    for route, said in (("drift", "see the findings"), ("audit", "read the audit log"), ("tokens", "see the tokens")):
+        await console.show(daemon, f"#/{route}", page)
+        await expect(page.get_by_text(f"Only administrators {said}.")).to_be_visible()
+    await console.show(daemon, "#/services", page)
     await page.reload()
     await expect(rows(page)).to_have_count(1)
 

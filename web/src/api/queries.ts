@@ -19,6 +19,7 @@ export type Health = Answers["HealthAnswer"];
 export type Environments = Answers["EnvironmentsAnswer"];
 export type Drift = Answers["DriftAnswer"];
 export type Finding = Answers["DriftItem"];
+export type Alert = Answers["AlertItem"];
 export type Audit = Answers["AuditAnswer"];
 export type Audited = Answers["Audited"];
 export type Instances = Answers["InstancesAnswer"];
@@ -64,6 +65,10 @@ export async function listed(environment: string | undefined, service: string): 
 
 export function drift(signal: AbortSignal): Promise<Drift> {
   return request("GET", "/drift", { signal });
+}
+
+export function alerts(signal: AbortSignal): Promise<Answers["AlertsAnswer"]> {
+  return request("GET", "/alerts", { signal });
 }
 
 export type AuditFilter = { service?: string | undefined; who?: string | undefined; outcome?: string | undefined };

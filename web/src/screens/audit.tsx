@@ -6,6 +6,7 @@ import { type Audited, type AuditFilter, audit } from "../api/queries.ts";
 import { changeQuery, href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
+import { AdminOnly } from "../ui/admin_only.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import {
   Announcement,
@@ -32,17 +33,22 @@ const MOST_EMPTY = 20;
 
 /** The newest entries; what is searched for lies in the address. */
 export function AuditScreen({ route }: ScreenProps) {
-  const { service, who, outcome } = route.query;
+  return (
+    <>
+      <Heading title="Audit" />
+      <AdminOnly otherwise={<Notice title="Only administrators read the audit log." />}>
+        <Log query={route.query} />
+      </AdminOnly>
+    </>
+  );
+}
+
+function Log({ query: { service, who, outcome } }: { query: AuditFilter }) {
   const filter: AuditFilter = { service, who, outcome };
   const key = JSON.stringify(filter);
   const newest = useResource(`audit ${key}`, (signal) => audit(filter, undefined, signal), ["change"]);
   return (
     <>
-      <Heading title="Audit">
-        <button type="button" onClick={() => void newest.refresh()}>
-          Look again
-        </button>
-      </Heading>
       <search class="filters">
         <Filter label="Service" name="service" value={service ?? ""} hint="its whole name" />
         <Filter label="Caller" name="who" value={who ?? ""} hint="its whole name" />
@@ -62,14 +68,13 @@ export function AuditScreen({ route }: ScreenProps) {
             </select>
           )}
         </Field>
+        <button type="button" class="end" onClick={() => void newest.refresh()}>
+          Look again
+        </button>
       </search>
-      {newest.error?.code === "forbidden" ? (
-        <Notice title="Only administrators read the audit log." />
-      ) : (
-        <Await of={newest}>
-          {(data) => <Entries key={key} newest={data.entries} next={data.next} filter={filter} />}
-        </Await>
-      )}
+      <Await of={newest}>
+        {(data) => <Entries key={key} newest={data.entries} next={data.next} filter={filter} />}
+      </Await>
     </>
   );
 }

@@ -1,11 +1,12 @@
 /** Drift and alerts: what is not as it should be, since when, and what to do. */
 
-import { drift, type Finding, type Health, health } from "../api/queries.ts";
+import { type Alert, alerts, drift, type Finding, health } from "../api/queries.ts";
 import { changeQuery, href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
+import { AdminOnly } from "../ui/admin_only.tsx";
 import { useDeferred } from "../ui/deferred.ts";
-import { Announcement, Await, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
+import { Announcement, Await, Heading, Notice, Problems, Tag, Time } from "../ui/elements.tsx";
 import { type Advice, alertAdvice, DRIFT } from "./advice.ts";
 import { Prose } from "./prose.tsx";
 
@@ -17,66 +18,94 @@ const KINDS: Record<string, string> = {
 };
 
 export function DriftScreen({ route }: ScreenProps) {
-  const state = useResource("health", health, ["health", "environment"]);
-  const found = useResource("drift", drift, ["drift", "health"]);
   return (
     <>
       <Heading title="Drift and alerts" />
       <h2>Alerts that stand now</h2>
-      <Await of={state}>{(data) => <Alerts health={data} />}</Await>
+      <AdminOnly otherwise={<PublicAlerts />}>
+        <AllAlerts />
+      </AdminOnly>
       <h2>What differs from the store</h2>
-      {found.error?.code === "forbidden" ? (
-        <Notice title="Only administrators see the findings.">
-          {" "}
-          {state.data !== undefined && <>The daemon counts {state.data.drift} at the moment.</>}
-        </Notice>
-      ) : (
-        <Await of={found}>
-          {({ drift, found }) => (
-            <>
-              <Findings findings={drift} kind={route.query.kind} />
-              <h2>Found since the daemon started</h2>
-              <dl class="readings panel">
-                {Object.entries(found).map(([kind, count]) => (
-                  <div key={kind}>
-                    <dt>In {KINDS[kind] ?? kind}</dt>
-                    <dd>{count === 0 ? "nothing" : count}</dd>
-                  </div>
-                ))}
-              </dl>
-            </>
-          )}
-        </Await>
-      )}
+      <AdminOnly otherwise={<Count />}>
+        <Drift kind={route.query.kind} />
+      </AdminOnly>
     </>
   );
 }
 
-function Alerts({ health }: { health: Health }) {
-  const alerts = Object.entries(health.alerts);
-  const refused = health.refused_edits ?? [];
+function useHealth() {
+  return useResource("health", health, ["health", "environment"]);
+}
+
+/** What everybody may know: no details, and not since when. */
+function PublicAlerts() {
+  return (
+    <Await of={useHealth()}>
+      {(data) => <Alerts alerts={Object.entries(data.alerts).map(([name, message]) => ({ name, message }))} />}
+    </Await>
+  );
+}
+
+function AllAlerts() {
+  const found = useResource("alerts", alerts, ["health"]);
+  return <Await of={found}>{(data) => <Alerts alerts={data.alerts} />}</Await>;
+}
+
+function Count() {
+  const { data } = useHealth();
+  return (
+    <Notice title="Only administrators see the findings.">
+      {" "}
+      {data !== undefined && `The daemon counts ${data.drift} at the moment.`}
+    </Notice>
+  );
+}
+
+function Drift({ kind }: { kind: string | undefined }) {
+  const found = useResource("drift", drift, ["drift", "health"]);
+  return (
+    <Await of={found}>
+      {({ drift, found }) => (
+        <>
+          <Findings findings={drift} kind={kind} />
+          <h2>Found since the daemon started</h2>
+          <dl class="readings panel">
+            {Object.entries(found).map(([kind, count]) => (
+              <div key={kind}>
+                <dt>In {KINDS[kind] ?? kind}</dt>
+                <dd>{count === 0 ? "nothing" : count}</dd>
+              </div>
+            ))}
+          </dl>
+        </>
+      )}
+    </Await>
+  );
+}
+
+function Alerts({ alerts }: { alerts: (Pick<Alert, "name" | "message"> & Partial<Alert>)[] }) {
   return (
     <>
       <Announcement>{`${alerts.length} alerts`}</Announcement>
       {alerts.length === 0 && <p class="empty">No alert stands.</p>}
-      {alerts.map(([name, message]) => (
+      {alerts.map(({ name, message, since, service, problems = [] }) => (
         <article class="panel" key={name}>
           <h3>
             <Tag tone="warning">alert</Tag> <code>{name}</code>
           </h3>
           <p>{message}</p>
+          <Problems problems={problems} />
           <AdviceText advice={alertAdvice(name)} />
-          {name.startsWith("validation_failed") && refused.length > 0 && (
-            <ul class="problems">
-              {refused.map(({ file, line }) => (
-                <li key={`${file} ${line}`}>
-                  <code>
-                    {file || "the files"}
-                    {line !== null && `:${line}`}
-                  </code>
-                </li>
-              ))}
-            </ul>
+          {since !== undefined && (
+            <p class="muted">
+              Since <Time seconds={since} />
+              {service && (
+                <>
+                  {" · "}
+                  <a href={href(["services", service])}>{service}</a>
+                </>
+              )}
+            </p>
           )}
         </article>
       ))}

@@ -5,6 +5,7 @@ import { type Answers, RequestError, request, useToken } from "../api/client.ts"
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, useResource } from "../store/resources.ts";
 import { useWhoami, type Whoami } from "../store/whoami.ts";
+import { AdminOnly } from "../ui/admin_only.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
 
 type Token = Answers["TokenItem"];
@@ -29,6 +30,17 @@ const EXPIRIES: readonly [title: string, seconds: number | undefined][] = [
 ];
 
 export function TokensScreen(_: ScreenProps) {
+  return (
+    <>
+      <Heading title="Tokens" />
+      <AdminOnly otherwise={<Notice title="Only administrators see the tokens." />}>
+        <Tokens />
+      </AdminOnly>
+    </>
+  );
+}
+
+function Tokens() {
   const who = useWhoami();
   const tokens = useResource("tokens", (signal) => request<Answers["TokensAnswer"]>("GET", "/tokens", { signal }), [
     "tokens",
@@ -36,31 +48,26 @@ export function TokensScreen(_: ScreenProps) {
   const [creating, setCreating] = useState(false);
   const [created, setCreated] = useState<Created>();
   const [revoking, setRevoking] = useState<Token>();
-  const isRefused = tokens.error?.code === "forbidden";
   const mayChange = who.data?.tokens ?? false;
   return (
     <>
-      <Heading title="Tokens">
-        {mayChange && (
+      {mayChange && (
+        <p>
           <button type="button" class="primary" onClick={() => setCreating(true)}>
             Create a token
           </button>
-        )}
-      </Heading>
-      {who.data !== undefined && !mayChange && !isRefused && <WhyNot who={who.data} />}
-      {isRefused ? (
-        <Notice title="Only administrators see the tokens." />
-      ) : (
-        <Await of={tokens}>
-          {(data) => (
-            <List
-              tokens={data.tokens}
-              own={who.data?.token_id ?? undefined}
-              {...(mayChange ? { onRevoke: setRevoking } : {})}
-            />
-          )}
-        </Await>
+        </p>
       )}
+      {who.data !== undefined && !mayChange && <WhyNot who={who.data} />}
+      <Await of={tokens}>
+        {(data) => (
+          <List
+            tokens={data.tokens}
+            own={who.data?.token_id ?? undefined}
+            {...(mayChange ? { onRevoke: setRevoking } : {})}
+          />
+        )}
+      </Await>
       {creating && (
         <CreateDialog
           onClose={() => setCreating(false)}

@@ -49,6 +49,7 @@ export function ErrorSummary({ error, onPlace }: { error: RequestError; onPlace?
 }
 
 export function Problems({ problems, onPlace }: { problems: Problem[]; onPlace?: (pointer: string) => void }) {
+  if (problems.length === 0) return null;
   return (
     <ul class="problems">
       {problems.map(({ pointer, message }) => (

@@ -224,8 +224,8 @@ function Who({ onToken }: { onToken: () => void }) {
     <div class="who">
       <span class="state">
         <span class="muted">You</span> <span class="name">{text}</span>
-        {role !== undefined && <span class="muted"> ({role})</span>}
       </span>
+      {role !== undefined && <span class="muted">{role}</span>}
       {token.value ? (
         <button type="button" class="small" onClick={() => useToken("")}>
           Forget the token
