@@ -80,9 +80,10 @@ export function DocumentDifferences({
 }
 
 function Rows({ rows, old, next }: { rows: readonly Row[]; old: string; next: string }) {
+  const shown = useDeferred(rows.length);
   return (
     <div class="values">
-      {rows.map((row, index) => (
+      {rows.slice(0, shown).map((row, index) => (
         // The rows of a change are never reordered.
         <Line key={`${index}${row.kind}`} row={row} label={label(row, rows[index - 1], old, next)} />
       ))}

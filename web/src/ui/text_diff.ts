@@ -40,6 +40,17 @@ function lines(text: string): string[] {
 }
 
 function diff(old: readonly string[], next: readonly string[]): Run[] {
+  return diffItems(old, next).map(({ kind, items }) => ({ kind, text: items.join("") }));
+}
+
+/** A run of a list: in both, only in the old one, or only in the new one. */
+export interface ItemRun {
+  kind: Run["kind"];
+  items: string[];
+}
+
+/** Return the runs of two lists; what is old comes before what is new in its place. */
+export function diffItems(old: readonly string[], next: readonly string[]): ItemRun[] {
   let start = 0;
   while (start < old.length && start < next.length && old[start] === next[start]) start += 1;
   let end = 0;
@@ -50,17 +61,16 @@ function diff(old: readonly string[], next: readonly string[]): Run[] {
   ) {
     end += 1;
   }
-  const runs: Run[] = [];
-  const add = (kind: Run["kind"], pieces: readonly string[]) => {
-    if (pieces.length === 0) return;
+  const runs: ItemRun[] = [];
+  const add = (kind: Run["kind"], items: readonly string[]) => {
+    if (items.length === 0) return;
     const last = runs.at(-1);
-    const text = pieces.join("");
-    if (last?.kind === kind) last.text += text;
-    else runs.push({ kind, text });
+    if (last?.kind === kind) last.items.push(...items);
+    else runs.push({ kind, items: [...items] });
   };
   add("same", old.slice(0, start));
-  for (const [kind, pieces] of middle(old.slice(start, old.length - end), next.slice(start, next.length - end))) {
-    add(kind, pieces);
+  for (const [kind, items] of middle(old.slice(start, old.length - end), next.slice(start, next.length - end))) {
+    add(kind, items);
   }
   add("same", old.slice(old.length - end));
   return runs;

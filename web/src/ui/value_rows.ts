@@ -1,7 +1,7 @@
 /** What a difference shows of the old and the new value: rows with a sign, in which the parts that differ are marked. */
 
-import { format, type Json } from "../api/json.ts";
-import { diffLines, diffWords, likeness, type Run } from "./text_diff.ts";
+import { format, isEqual, isObject, type Json } from "../api/json.ts";
+import { diffItems, diffLines, diffWords, likeness, type Run } from "./text_diff.ts";
 
 /** What the daemon shows in place of a secret. */
 export const MASK = "***";
@@ -21,32 +21,21 @@ const LIKE = 0.4;
 
 /** Return the rows of a change; `undefined` is a side that has no value. */
 export function valueRows(old: Json | undefined, next: Json | undefined): Row[] {
-  if (old === undefined || next === undefined) {
-    return [...whole("old", old), ...whole("new", next)];
+  if (old === undefined || next === undefined || kindOf(old) !== kindOf(next)) {
+    return [...(old === undefined ? [] : whole("old", old)), ...(next === undefined ? [] : whole("new", next))];
   }
-  // Two texts are compared as texts, whatever one of them would look like alone.
-  const [before, after] =
-    typeof old === "string" && typeof next === "string" && (isBlock(old) || isBlock(next))
-      ? [old, next]
-      : [text(old), text(next)];
-  if (kindOf(old) !== kindOf(next)) return [...whole("old", old), ...whole("new", next)];
-  if (before.includes("\n") || after.includes("\n")) return lineRows(before, after);
-  return wordRows(before, after);
+  if (typeof old === "string" && typeof next === "string" && (isBlock(old) || isBlock(next))) {
+    return withoutMiddle(lineRows(old, next));
+  }
+  if (isStructure(old) && isStructure(next) && (isLong(old) || isLong(next))) {
+    return withoutMiddle(structureRows(old, next, "", ""));
+  }
+  return wordRows(format(old), format(next));
 }
 
 /** Return the rows of two whole documents, with everything that is the same. */
 export function documentRows(old: Json, next: Json): Row[] {
-  return lineRows(members(old), members(next), { whole: true });
-}
-
-/**
- * Return a value as text: a text of several lines as it is, everything else as JSON, long objects and arrays with a line
- * for each member.
- */
-export function text(value: Json): string {
-  if (typeof value === "string" && isBlock(value)) return value;
-  const line = format(value);
-  return line.length <= LINE_LENGTH || typeof value !== "object" ? line : members(value);
+  return structureRows(old, next, "", "");
 }
 
 /**
@@ -60,24 +49,121 @@ export function visible(value: string): string {
   );
 }
 
-/** Write a line for each member, without the commas at their ends: a member that is added changes no other line. */
-function members(value: Json): string {
-  return format(value, 2).replace(/,$/gm, "");
-}
-
 function isBlock(value: string): boolean {
   return value.includes("\n");
+}
+
+function isStructure(value: Json): boolean {
+  return Array.isArray(value) || isObject(value);
+}
+
+function isLong(value: Json): boolean {
+  return format(value).length > LINE_LENGTH;
 }
 
 function kindOf(value: Json): string {
   return Array.isArray(value) ? "array" : typeof value;
 }
 
-function whole(kind: "old" | "new", value: Json | undefined): Row[] {
-  if (value === undefined) return [];
-  return split(text(value)).map((line) => ({ kind, parts: [{ kind: "same", text: line }] }));
+function row(kind: Row["kind"], line: string): Row {
+  return { kind, parts: [{ kind: "same", text: line }] };
 }
 
+/**
+ * Return a value as text: a text of several lines as it is, everything else as JSON, long objects and arrays with a line
+ * for each member.
+ */
+export function text(value: Json): string {
+  if (typeof value === "string" && isBlock(value)) return value;
+  if (!isStructure(value) || !isLong(value)) return format(value);
+  return members(value).join("\n");
+}
+
+function whole(kind: "old" | "new", value: Json): Row[] {
+  return split(text(value)).map((line) => row(kind, line));
+}
+
+/** Write a line for each member, without the commas at the ends of lines: one that is added changes no other line. */
+function members(value: Json): string[] {
+  return format(value, 2)
+    .split("\n")
+    .map((line) => line.replace(/,$/, ""));
+}
+
+function structure(kind: Run["kind"], value: Json, indent: string, label: string): Row[] {
+  return members(value).map((line, index) => row(kind, indent + (index === 0 ? label : "") + line));
+}
+
+/**
+ * Return the rows of two values, member by member and item by item.
+ *
+ * @param indent Stands before each line.
+ * @param label Stands before the value in its first line: the name of the member.
+ */
+function structureRows(old: Json, next: Json, indent: string, label: string): Row[] {
+  if (isEqual(old, next)) return structure("same", next, indent, label);
+  const inner = `${indent}  `;
+  if (isObject(old) && isObject(next)) {
+    const rows = [row("same", `${indent}${label}{`)];
+    for (const [name, value] of Object.entries(old)) {
+      const other = Object.hasOwn(next, name) ? next[name] : undefined;
+      const named = `${JSON.stringify(name)}: `;
+      rows.push(
+        ...(other === undefined ? structure("old", value, inner, named) : structureRows(value, other, inner, named)),
+      );
+    }
+    for (const [name, value] of Object.entries(next)) {
+      if (!Object.hasOwn(old, name)) rows.push(...structure("new", value, inner, `${JSON.stringify(name)}: `));
+    }
+    return [...rows, row("same", `${indent}}`)];
+  }
+  if (Array.isArray(old) && Array.isArray(next)) {
+    return [row("same", `${indent}${label}[`), ...itemRows(old, next, inner), row("same", `${indent}]`)];
+  }
+  return wordRows(`${indent}${label}${format(old)}`, `${indent}${label}${format(next)}`);
+}
+
+function itemRows(old: readonly Json[], next: readonly Json[], indent: string): Row[] {
+  const rows: Row[] = [];
+  const runs = diffItems(
+    old.map((item) => format(item)),
+    next.map((item) => format(item)),
+  );
+  let before = 0;
+  let after = 0;
+  for (const [index, { kind, items }] of runs.entries()) {
+    const following = runs[index + 1];
+    if (kind === "same") {
+      for (let at = 0; at < items.length; at += 1)
+        rows.push(...structure("same", next[after + at] ?? null, indent, ""));
+      before += items.length;
+      after += items.length;
+    } else if (kind === "old") {
+      // What stands in the same place is probably an item that was changed.
+      const pairs = following?.kind === "new" ? Math.min(items.length, following.items.length) : 0;
+      for (let at = 0; at < items.length; at += 1) {
+        const item = old[before + at] ?? null;
+        rows.push(
+          ...(at < pairs
+            ? structureRows(item, next[after + at] ?? null, indent, "")
+            : structure("old", item, indent, "")),
+        );
+      }
+      before += items.length;
+      if (following?.kind !== "new") continue;
+      for (let at = pairs; at < following.items.length; at += 1) {
+        rows.push(...structure("new", next[after + at] ?? null, indent, ""));
+      }
+      after += following.items.length;
+    } else if (runs[index - 1]?.kind !== "old") {
+      for (let at = 0; at < items.length; at += 1) rows.push(...structure("new", next[after + at] ?? null, indent, ""));
+      after += items.length;
+    }
+  }
+  return rows;
+}
+
+/** Return the lines of a text; the last line end is no line of its own. */
 function split(value: string): string[] {
   const lines = value.split("\n");
   if (lines.length > 1 && lines.at(-1) === "") lines.pop();
@@ -95,24 +181,21 @@ function wordRows(before: string, after: string): Row[] {
   ];
 }
 
-function lineRows(before: string, after: string, { whole = false } = {}): Row[] {
+function lineRows(before: string, after: string): Row[] {
   const runs = diffLines(before, after);
   const rows: Row[] = [];
   for (const [index, run] of runs.entries()) {
     const lines = split(run.text);
-    const first = index === 0;
-    const last = index === runs.length - 1;
-    if (run.kind === "same") {
-      rows.push(...(whole ? lines.map(row("same")) : context(lines, first ? 0 : CONTEXT, last ? 0 : CONTEXT)));
-    } else if (run.kind === "old") {
+    if (run.kind === "same") rows.push(...lines.map((line) => row("same", line)));
+    else if (run.kind === "old") {
       const next = runs[index + 1];
       const added = next?.kind === "new" ? split(next.text) : [];
       // As many lines on both sides: each is probably one that was changed.
       if (added.length === lines.length) {
         const pairs = lines.map((line, place) => wordRows(line, added[place] ?? ""));
         rows.push(...pairs.flatMap(([old]) => old ?? []), ...pairs.flatMap(([, changed]) => changed ?? []));
-      } else rows.push(...lines.map(row("old")), ...added.map(row("new")));
-    } else if (runs[index - 1]?.kind !== "old") rows.push(...lines.map(row("new")));
+      } else rows.push(...lines.map((line) => row("old", line)), ...added.map((line) => row("new", line)));
+    } else if (runs[index - 1]?.kind !== "old") rows.push(...lines.map((line) => row("new", line)));
   }
   // Lines that differ in nothing but the last line end would look alike.
   if (before.endsWith("\n") !== after.endsWith("\n")) {
@@ -122,17 +205,24 @@ function lineRows(before: string, after: string, { whole = false } = {}): Row[] 
   return rows;
 }
 
-function row(kind: Row["kind"]): (line: string) => Row {
-  return (line) => ({ kind, parts: [{ kind: "same", text: line }] });
-}
-
-/** Return rows that are the same on both sides: so many after the last difference, and before the next one. */
-function context(lines: string[], after: number, before: number): Row[] {
-  const left = lines.length - before - after;
-  if (left <= 1) return lines.map(row("same"));
-  return [
-    ...lines.slice(0, after).map(row("same")),
-    { kind: "gap", parts: [{ kind: "same", text: String(left) }] },
-    ...lines.slice(lines.length - before).map(row("same")),
-  ];
+/** Leave out rows that are the same on both sides, but for a few around each difference. */
+function withoutMiddle(rows: readonly Row[]): Row[] {
+  const result: Row[] = [];
+  for (let at = 0; at < rows.length; ) {
+    let end = at;
+    while (end < rows.length && rows[end]?.kind === "same") end += 1;
+    if (end > at) {
+      const after = at === 0 ? 0 : CONTEXT;
+      const before = end === rows.length ? 0 : CONTEXT;
+      const left = end - at - after - before;
+      if (left > 1) {
+        result.push(...rows.slice(at, at + after), row("gap", String(left)), ...rows.slice(end - before, end));
+      } else result.push(...rows.slice(at, end));
+      at = end;
+    } else {
+      result.push(rows[at] as Row);
+      at += 1;
+    }
+  }
+  return result;
 }
