@@ -12,6 +12,7 @@ from callers import bearing, token
 from console_browser import Console, axe, has_focus, press, settled, tab_to
 from daemons import Daemon
 from mqtt_clients import client
+from web_sites import behind_prefix
 
 PLANTED = "planted-secret-71c3"
 PASTE = """(content, text) => {
@@ -204,6 +205,20 @@ async def test_a_draft_outlives_the_page_and_has_no_secret(module_daemon: Daemon
     for button in await bar(later).get_by_role("button", name="Discard that draft").all():
         await button.click()
     assert "draft/" not in await later.evaluate(STORAGE)
+
+
+async def test_homes_behind_one_name_share_no_draft(module_daemon: Daemon, console: Console):
+    """They have the same origin, so what the browser stores is named by the path as well."""
+    async with behind_prefix(module_daemon, "/upstairs") as address:
+        page = await console.show(address, "#/services/personality_system")
+        await page.get_by_role("checkbox", name="metrics", exact=True).click()
+        await expect(bar(page)).to_contain_text("1 unsent edit")
+        await page.reload()
+        await settled(page)
+        await expect(bar(page)).to_contain_text("Your draft was restored.")
+        kept, _ = json.loads(await page.evaluate(STORAGE))
+        assert [name for name in kept if not name.startswith("aliciacfg/upstairs.")] == []
+        await page.close()
 
 
 async def test_a_secret_is_sealed_in_the_browser_and_opened_by_the_daemon(module_daemon: Daemon, console: Console):

@@ -1,6 +1,10 @@
 /** What the browser remembers between visits: how the console looks, and drafts. Never a secret, never a token. */
 
-const PREFIX = "aliciacfg.";
+/**
+ * Begins the name of everything that the browser stores. Homes behind the paths of one proxy have the same origin, and
+ * nothing else in common: drafts and tokens of one must not reach the other.
+ */
+export const PREFIX = `aliciacfg${(globalThis.location?.pathname ?? "").replace(/\/[^/]*$/, "")}.`;
 
 /** Return what was remembered under a name; undefined if there is nothing, or the browser denies storage. */
 export function remembered(name: string): string | undefined {

@@ -1,6 +1,7 @@
 /** Requests to the daemon. Its answers are described by docs/openapi.json, from which `types.ts` is generated. */
 
 import { signal } from "@preact/signals";
+import { PREFIX } from "../memory.ts";
 import { format, isObject, type Json, parse } from "./json.ts";
 import type { components } from "./types.ts";
 
@@ -8,7 +9,7 @@ export type Answers = components["schemas"];
 export type Problem = { pointer: string; message: string };
 
 /** The token of this tab. It is kept for the tab alone, or for the page; never in an address. */
-const TOKEN = "aliciacfg.token";
+const TOKEN = `${PREFIX}token`;
 export const token = signal(stored());
 /** Whether the daemon refused the last request for want of a token, or because the token is not valid. */
 export const unauthorized = signal<string | undefined>(undefined);

@@ -4,9 +4,10 @@
  * `navigator.locks` would tell, but exists only on HTTPS and localhost.
  */
 
+import { PREFIX } from "../memory.ts";
 import { randomId } from "./random.ts";
 
-const NAME = "aliciacfg.tab";
+const NAME = `${PREFIX}tab`;
 const ANSWER_MS = 250;
 
 type Message = { kind: "who" | "here"; tab: string; from: string };

@@ -3,6 +3,7 @@
 import sealedbox from "tweetnacl-sealedbox-js";
 import { request } from "../api/client.ts";
 import { format } from "../api/json.ts";
+import { PREFIX } from "../memory.ts";
 import type { Edit, Edits } from "./edits.ts";
 
 /** The daemon's public key, as `GET /keys/current` answers. */
@@ -18,7 +19,7 @@ export interface Destination {
   environment: string;
 }
 
-const SEEN = "aliciacfg.sealing_key";
+const SEEN = `${PREFIX}sealing_key`;
 let seen: string | undefined;
 
 /** The daemon has another key than the one that this tab sealed with or saw before. */
