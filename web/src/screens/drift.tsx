@@ -7,7 +7,8 @@ import { useResource } from "../store/resources.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Heading, Notice, Problems, Tag, Time } from "../ui/elements.tsx";
-import { type Advice, alertAdvice, DRIFT } from "./advice.ts";
+import { type Advice, alertAdvice } from "./advice.ts";
+import { DRIFT } from "./advice_texts.ts";
 import { Prose } from "./prose.tsx";
 
 const KINDS: Record<string, string> = {
