@@ -4,7 +4,7 @@ import type { Problem } from "../api/client.ts";
 import { format, isEqual, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
 import { applyEdits, type Edits, REDACTED } from "./edits.ts";
 import { compareNumbers, isMultiple, toDouble } from "./numbers.ts";
-import { child, find, isWithin, lastToken, parent } from "./pointer.ts";
+import { child, find, parent } from "./pointer.ts";
 import {
   isSecretAt,
   type Limits,
@@ -205,15 +205,4 @@ export function show(value: Json | undefined, longest = 120): string {
   const text = typeof value === "string" ? value : format(value);
   if (text === "") return "an empty text";
   return text.length > longest ? `${text.slice(0, longest)}…` : text;
-}
-
-/** Return those of some problems that are at a place or, with `within`, in it. */
-export function problemsAt(problems: readonly Problem[], pointer: string, { within = false } = {}): Problem[] {
-  return problems.filter((problem) => problem.pointer === pointer || (within && isWithin(problem.pointer, pointer)));
-}
-
-/** Whether a place must have a value because the object around it requires it. */
-export function isRequired(schema: SchemaTree, pointer: string): boolean {
-  const outer = parent(pointer);
-  return outer !== undefined && schema.at(outer).node.required.has(lastToken(pointer));
 }

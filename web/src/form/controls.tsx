@@ -11,7 +11,7 @@ import { find } from "./pointer.ts";
 import type { Place, SchemaNode } from "./schema.ts";
 import { useForm } from "./store.ts";
 
-export interface ControlProps {
+interface ControlProps {
   id: string;
   pointer: string;
   place: Place;

@@ -80,16 +80,6 @@ export function hasSecrets(edits: Edits): boolean {
   return [...edits.values()].some(({ kind }) => kind === "secret");
 }
 
-/** Return the edits without those that a configuration already has, as after somebody else made the same change. */
-export function rebase(config: JsonObject, edits: Edits): Edits {
-  return new Map(
-    [...edits].filter(([pointer, edit]) => {
-      if (edit.kind === "set") return !isEqual(edit.value, find(config, pointer));
-      return edit.kind !== "remove" || find(config, pointer) !== undefined;
-    }),
-  );
-}
-
 /**
  * Return the edits that turn one configuration into another, as a text editor changes it.
  *
@@ -177,12 +167,6 @@ export function parseEdits(text: string): Edits {
       edits.set(pointer, { kind, text: value, message });
   }
   return edits;
-}
-
-/** Return whether an edit is at a place, in it, or around it. */
-export function touches(edits: Edits, pointer: string): boolean {
-  for (const edited of edits.keys()) if (isWithin(edited, pointer) || isWithin(pointer, edited)) return true;
-  return false;
 }
 
 /** Return the edits after a place was given a value; undefined removes it. What was typed in the place is dropped. */

@@ -16,7 +16,7 @@ export function tokens(pointer: string): string[] {
     .map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
-export function escapeToken(token: string): string {
+function escapeToken(token: string): string {
   return token.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
@@ -33,11 +33,6 @@ export function child(pointer: string, token: string | number): string {
 /** Return the pointer of the place around; undefined for the whole document. */
 export function parent(pointer: string): string | undefined {
   return pointer === "" ? undefined : pointer.slice(0, pointer.lastIndexOf("/"));
-}
-
-/** Return the unescaped last reference token of a pointer; "" for the whole document. */
-export function lastToken(pointer: string): string {
-  return tokens(pointer.slice(Math.max(0, pointer.lastIndexOf("/")))).at(-1) ?? "";
 }
 
 /** Whether a pointer names a place or something in it. */
@@ -75,12 +70,12 @@ export function findAt(value: Json | undefined, path: readonly string[]): Json |
 }
 
 /** Return a copy of an object with a member; a member named `__proto__` is one like others. */
-export function withMember(object: JsonObject, name: string, value: Json): JsonObject {
+function withMember(object: JsonObject, name: string, value: Json): JsonObject {
   return { ...object, [name]: value };
 }
 
 /** Return a copy of an object without a member. */
-export function withoutMember(object: JsonObject, name: string): JsonObject {
+function withoutMember(object: JsonObject, name: string): JsonObject {
   return Object.fromEntries(Object.entries(object).filter(([key]) => key !== name));
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, parse } from "../../src/api/json.ts";
-import { around, child, find, isWithin, join, lastToken, parent, put, tokens } from "../../src/form/pointer.ts";
+import { around, child, find, isWithin, join, parent, put, tokens } from "../../src/form/pointer.ts";
 
 const PATHS: [string, string[]][] = [
   ["", []],
@@ -18,7 +18,6 @@ for (const [pointer, path] of PATHS) {
   test(`the pointer ${JSON.stringify(pointer)} is split and joined`, () => {
     assert.deepEqual(tokens(pointer), path);
     assert.equal(join(path), pointer);
-    assert.equal(lastToken(pointer), path.at(-1) ?? "");
   });
 }
 
