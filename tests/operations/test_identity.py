@@ -55,7 +55,7 @@ async def test_without_rules_everybody_may_do_everything(tmp_path: Path):
         assert answer == {
             "status": "success", "request_id": None, "name": None, "role": None, "open": True, "proven": False,
             "private": True, "admin": True, "read": "all", "write": "all", "tokens": False, "token_id": None,
-            "expires": None, "environment": "dev",
+            "expires": None, "environment": "dev", "environments": [{"name": "dev", "protected": False}],
         }  # fmt: skip
         status, answer = await found.ask("POST", "/tokens", {"name": "first", "role": "admin"})
         assert (status, answer["code"]) == (403, "forbidden")
@@ -78,6 +78,9 @@ async def test_a_caller_is_told_what_it_may_do(tmp_path: Path):
         }
         _, answer = await found.ask("GET", "/whoami")
         assert (answer["name"], answer["role"], answer["read"], answer["open"]) == (None, None, "none", False)
+        assert answer["environments"] == []
+        _, answer = await found.ask("GET", "/whoami", token=await found.local_token("viewer"))
+        assert answer["environments"] == [{"name": "dev", "protected": False}]
         assert (await found.ask("GET", "/whoami", token="acfg_none"))[0] == 401
 
 

@@ -564,6 +564,13 @@ Reach = Annotated[
 ]
 
 
+class NamedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment that a caller may name; ``protected`` if a write in it needs ``expected_revision``."""
+
+    name: str
+    protected: bool
+
+
 class WhoamiAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Who the caller is, and what it may do.
 
@@ -580,6 +587,7 @@ class WhoamiAnswer(msgspec.Struct, frozen=True, kw_only=True):
         token_id: The id of its token.
         expires: When its token expires; null for never.
         environment: The active environment.
+        environments: All environments; none for a caller who may read no service.
     """
 
     name: str | None
@@ -594,6 +602,7 @@ class WhoamiAnswer(msgspec.Struct, frozen=True, kw_only=True):
     token_id: str | None
     expires: Timestamp | None
     environment: str
+    environments: list[NamedEnvironment]
 
 
 class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ def make_service(
         ),
         admin=_admin(parts, key_rotation, verify, data),
         health=health,
-        identity=Identity(authorizer=parts.authorizer, state=parts.state),
+        identity=Identity(authorizer=parts.authorizer, state=parts.state, files=parts.files),
         registrations=Registrations(
             configurations=parts.configurations,
             state=parts.state,

@@ -3,18 +3,20 @@
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Need
-from aliciacfg.api.answers import Reach, WhoamiAnswer
+from aliciacfg.api.answers import NamedEnvironment, Reach, WhoamiAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import Request
+from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import State
 
 
 class Identity:
     """The operation ``whoami``."""
 
-    def __init__(self, *, authorizer: Authorizer, state: State) -> None:
+    def __init__(self, *, authorizer: Authorizer, state: State, files: LoadedFiles) -> None:
         self._authorizer = authorizer
         self._state = state
+        self._files = files
 
     async def whoami(self, caller: Caller, _request: Request) -> Answer:
         """Return who the caller is, and what it may do; for everybody, also without a token."""
@@ -34,8 +36,18 @@ class Identity:
                 token_id=caller.token_id,
                 expires=None if token is None else token.expires,
                 environment=self._state.active,
+                environments=self._environments() if access.allows(caller, "read_any") else [],
             )
         )
+
+    def _environments(self) -> list[NamedEnvironment]:
+        sources = self._files.sources
+        if sources is None:
+            # Without files in force, the environments are those of the last ones that were.
+            names = sorted({*self._files.defined, self._state.active})
+            return [NamedEnvironment(name=name, protected=False) for name in names]
+        found = sources.environments.values()
+        return [NamedEnvironment(name=item.name, protected=item.protected) for item in found]
 
 
 def _reach(access: Access, caller: Caller, whole: Need, some: Need) -> Reach:

@@ -1458,6 +1458,14 @@ export interface components {
             };
         };
         /**
+         * NamedEnvironment
+         * @description An environment that a caller may name; `protected` if a write in it needs `expected_revision`.
+         */
+        NamedEnvironment: {
+            name: string;
+            protected: boolean;
+        };
+        /**
          * OnlineEvent
          * @description `online`: services that have registered; true while they have not unregistered.
          */
@@ -1922,6 +1930,8 @@ export interface components {
             expires: number | null;
             /** @description The active environment. */
             environment: string;
+            /** @description All environments; none for a caller who may read no service. */
+            environments: components["schemas"]["NamedEnvironment"][];
         };
         /**
          * WriteAnswer
