@@ -98,7 +98,6 @@ export interface EditorOptions {
   kind: TextFormat;
   readOnly: boolean;
   label: string;
-  describedBy: string;
   /** Is called with the text whenever the user changed it. */
   onChange: (text: string) => void;
 }

@@ -2,7 +2,7 @@
 
 import { type Diagnostic, setDiagnostics } from "@codemirror/lint";
 import type { EditorView } from "@codemirror/view";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, type Problem, RequestError, request } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { applyEdits, editsBetween, hasSecrets } from "../form/edits.ts";
@@ -87,7 +87,6 @@ export function RawEditor(props: RawEditorProps) {
 function Editor({ session, tree, readOnly, format }: RawEditorProps) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView>(undefined);
-  const hint = useId();
   const { problems, warnings, check } = useCheck(session, view, format);
   useEffect(() => {
     if (host.current === null) return;
@@ -123,7 +122,6 @@ function Editor({ session, tree, readOnly, format }: RawEditorProps) {
       kind: format,
       readOnly,
       label: `Configuration of ${session.service} in ${session.environment} as ${format === "yaml" ? "YAML" : "JSON"}`,
-      describedBy: hint,
       onChange: (text) => {
         waiting = text;
         clearTimeout(timer);
@@ -176,7 +174,7 @@ function Editor({ session, tree, readOnly, format }: RawEditorProps) {
   return (
     <>
       <div class="raw-editor" ref={host} />
-      <div id={hint} class="raw-problems" role="status">
+      <div class="raw-problems" role="status">
         {problems.length > 0 && (
           <>
             <h3>{problems.length === 1 ? "1 problem" : `${problems.length} problems`}</h3>
