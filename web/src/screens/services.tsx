@@ -1,7 +1,7 @@
 /** The list of services: what each runs, what is wrong with it, and who changed it last. */
 
 import { computed, signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
+import { Component, type ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { type Services as All, environments, type InvalidService, type RefusedEdit } from "../api/queries.ts";
 import { remember, remembered } from "../memory.ts";
@@ -226,14 +226,8 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
           <caption class="visually-hidden">{count}</caption>
           <Head sort={sort} />
           <tbody ref={body}>
-            {found.slice(0, shown).map((service, at) => (
-              <Row
-                key={service.service}
-                item={service}
-                at={at}
-                env={env}
-                hasDraft={names.has(`${service.environment}/${service.service}`)}
-              />
+            {blocks(found, shown).map((items, at) => (
+              <Block key={at * BLOCK} items={items} from={at * BLOCK} env={env} drafts={names} />
             ))}
           </tbody>
         </table>
@@ -307,6 +301,48 @@ function Head({ sort }: { sort: Sort }) {
       </tr>
     </thead>
   );
+}
+
+/** So many rows are compared with those before as one. */
+const BLOCK = 40;
+
+function blocks(items: readonly Listed[], shown: number): Listed[][] {
+  const found: Listed[][] = [];
+  for (let from = 0; from < shown; from += BLOCK) found.push(items.slice(from, Math.min(from + BLOCK, shown)));
+  return found;
+}
+
+interface BlockProps {
+  items: readonly Listed[];
+  /** The place of the first one in the list, from 0. */
+  from: number;
+  env: string | undefined;
+  drafts: ReadonlySet<string>;
+}
+
+/** Some rows, which are looked at only when one of them changed. */
+class Block extends Component<BlockProps> {
+  override shouldComponentUpdate({ items, env, drafts }: BlockProps): boolean {
+    const before = this.props;
+    return (
+      env !== before.env ||
+      drafts !== before.drafts ||
+      items.length !== before.items.length ||
+      items.some((item, at) => item !== before.items[at])
+    );
+  }
+
+  override render({ items, from, env, drafts }: BlockProps) {
+    return items.map((item, at) => (
+      <Row
+        key={item.service}
+        item={item}
+        at={from + at}
+        env={env}
+        hasDraft={drafts.has(`${item.environment}/${item.service}`)}
+      />
+    ));
+  }
 }
 
 interface RowProps {

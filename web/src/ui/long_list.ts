@@ -1,8 +1,8 @@
 import type { RefObject } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
-const FIRST = 50;
-const STEP = 60;
+const FIRST = 40;
+const STEP = 40;
 /** Rows are there before the user reaches them: so many pixels below what is seen. */
 const AHEAD = 1500;
 
