@@ -160,6 +160,33 @@ async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console
     assert home.config("h_gone")["config"]["settings"] == {"limit": 1}
 
 
+async def test_older_revisions_are_listed_and_compared(home: Daemon, console: Console):
+    """The list grows when it is asked to, and stays as long after a reload; any two revisions can be chosen."""
+    create(home, "h_many", limit=0)
+    updates = [{"service": "h_many", "patch": {"settings": {"limit": number}}} for number in range(1, 60)]
+    assert home.http("POST", "/configs/batch", {"updates": updates}).json["applied"] == 59
+    page = await console.show(home, "#/services/h_many?tab=history")
+    await expect(page.get_by_text("50 revisions, the newest ones")).to_be_visible()
+    await expect(row(page, "Revision 11")).to_be_visible()
+    await page.get_by_role("button", name="Older revisions").click()
+    await expect(page.get_by_text("60 revisions.")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_text("60 revisions.")).to_be_visible()
+    page = await console.show(home, "#/services/h_many?tab=compare&env=dev", page)
+    compared = page.locator("ul.differences").first.locator(".value code")
+    first, second = page.get_by_role("group", name="First side"), page.get_by_role("group", name="Second side")
+    # No other environment has it, so the other side is its own.
+    await expect(second.get_by_label("Environment")).to_have_value("dev")
+    await expect(page.get_by_text("Both sides are the same.")).to_be_visible()
+    await first.get_by_label("Revision").select_option("3")
+    await expect(compared).to_have_text(["2", "59"])
+    change(home, "h_many", limit=100)
+    await expect(compared).to_have_text(["2", "100"])
+    await page.get_by_role("button", name="Swap sides").click()
+    await expect(compared).to_have_text(["100", "2"])
+    assert "rev2=3" in page.url
+
+
 async def test_environments_are_compared_service_by_service(home: Daemon, console: Console):
     """The overview says which services differ; one of them shows what, what one side lacks, and how it is corrected."""
     page = await console.show(home, "#/compare?env1=dev&env2=prod")

@@ -16,7 +16,7 @@ import { compare, type Sides } from "./history_queries.ts";
 
 /** The comparison within a service: its environment against another one, unless the address says something else. */
 export function CompareTab({ service, env }: { service: string; env: string }) {
-  const sides = useSides(env);
+  const sides = useSides(env, service);
   if (sides === undefined) return null;
   return <Comparison service={service} sides={sides} />;
 }
@@ -24,8 +24,8 @@ export function CompareTab({ service, env }: { service: string; env: string }) {
 /** The comparison of any service, or of all. */
 export function CompareScreen({ route: { query } }: ScreenProps) {
   const known = useResource("environments", environments, ["environment", "files"]);
-  const sides = useSides(undefined);
   const { service } = query;
+  const sides = useSides(undefined, service);
   return (
     <>
       <Heading title={service === undefined ? "Compare environments" : `Compare ${service}`} />

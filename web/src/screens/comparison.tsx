@@ -15,18 +15,20 @@ import { compare, document, history, positive, type Sides } from "./history_quer
 import { Pointers, ProblemList, Remedies } from "./problem_list.tsx";
 import { TakeButton, Taken, type Target, useTaking } from "./take.tsx";
 
-/** Return the two sides of the address; what it does not say is the environment, and another one. */
-export function useSides(env: string | undefined): Sides | undefined {
-  const { data } = useResource("environments", environments, ["environment", "files"]);
+/** Return the two sides of the address; what it does not say is the environment, and another one that has the service. */
+export function useSides(env: string | undefined, service: string | undefined): Sides | undefined {
+  const { data, error } = useResource("environments", environments, ["environment", "files"]);
   const query = route.value.query;
   // Who may not list the environments still knows which one is active.
   const whoami = useWhoami().data;
   const active = data?.active ?? whoami?.environment;
   const env1 = query.env1 ?? env ?? active;
-  if (env1 === undefined) return undefined;
-  const names = data?.environments.map(({ name }) => name) ?? [];
+  const isKnown = data !== undefined || error !== undefined || query.env2 !== undefined;
+  if (env1 === undefined || !isKnown) return undefined;
+  const known = data?.environments.filter(({ services }) => service === undefined || services.includes(service)) ?? [];
+  const names = known.map(({ name }) => name).filter((name) => name !== env1);
   // Beside another environment, the active one is what people want to know about.
-  const other = active !== undefined && active !== env1 ? active : names.find((name) => name !== env1);
+  const other = names.find((name) => name === active) ?? names[0];
   const rev1 = positive(query.rev1);
   const rev2 = positive(query.rev2);
   // Who names a revision compares it with another one of the same environment.
