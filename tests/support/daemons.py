@@ -210,7 +210,8 @@ class Daemon:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        return [entry for entry in self.events() if entry.get("event") == event]
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{") and event in line]
+        return [entry for entry in map(json.loads, lines) if entry.get("event") == event]
 
     def first_logged(self, event: str) -> dict[str, Any]:
         """Return the first entry of an event; the log may be behind the READY line, which another thread writes."""

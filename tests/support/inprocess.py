@@ -205,6 +205,8 @@ async def listening(
 
 async def eventually(what: Callable[[], object], *, seconds: float = 15.0) -> None:
     """Let the event loop go on until ``what()`` is true; fail after ``seconds``."""
+    pause = 0.001
     async with asyncio.timeout(seconds):
-        while not what():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0.001)
+        while not what():
+            await asyncio.sleep(pause)
+            pause = min(1.2 * pause, 0.02)

@@ -12,6 +12,7 @@ from typing import Any
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
 SECONDS = 15.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.12
 
 
 # Below the ports that the system gives to clients, and to each process of the tests a part of its own: between the
@@ -48,12 +49,16 @@ def listens(port: int) -> bool:
 
 
 def wait_until(what: Any, *, seconds: float = SECONDS, why: str = "") -> Any:
-    """Poll until ``what()`` is true, and return it; fail after ``seconds``."""
-    end = time.monotonic() + seconds
+    """Poll until ``what()`` is true, and return it; fail after ``seconds``.
+
+    It asks more and more rarely: what takes seconds would otherwise be asked hundreds of times.
+    """
+    end, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
     while True:
         found = what()
         if found:
             return found
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {why or what}")
-        threading.Event().wait(0.02)
+        threading.Event().wait(pause)
+        pause = min(1.2 * pause, _LONGEST_PAUSE_SECONDS)
