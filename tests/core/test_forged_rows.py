@@ -25,6 +25,7 @@ from aliciacfg.storage.sqlite.schema import MIGRATIONS
 from aliciacfg.storage.sqlite.transaction import apply
 from builders import environment_file
 from inprocess import CALLER, Core, Home
+from soak import each_in_turn
 from stored_rows import opened, revision, tamper
 
 ANONYMOUS = Caller(None, "http", address="127.0.0.1")
@@ -253,8 +254,7 @@ def delete_place(home: Home, write: Write) -> None:
     tamper(home.database, *(f"DELETE {place}" for place in places))
 
 
-@pytest.mark.parametrize("keeps_end", [True, False], ids=["the end is put back", "the end is another key's"])
-@pytest.mark.parametrize("number", range(len(list(rows_of_an_attacker()))))
+@pytest.mark.parametrize(("number", "keeps_end"), each_in_turn(range(len(list(rows_of_an_attacker()))), [True, False]))
 async def test_a_row_with_the_codes_of_another_key_counts_for_nothing(
     home: Home, lived: Lived, number: int, keeps_end: bool
 ):

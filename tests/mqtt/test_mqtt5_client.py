@@ -568,14 +568,14 @@ CUTS = st.lists(st.integers(0, 2**16), max_size=10)
 DAMAGE = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=6)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sent=STREAMS, cuts=CUTS)
 def test_a_stream_is_understood_however_it_is_split(sent: list[bytes], cuts: list[int]):
     """Every message arrives once, in order, and is acknowledged; what cannot be read is skipped."""
     check_any_split(sent, cuts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sent=STREAMS, damage=DAMAGE, cuts=CUTS)
 def test_a_damaged_stream_ends_in_order_or_is_understood(
     sent: list[bytes], damage: list[tuple[int, int]], cuts: list[int]

@@ -143,9 +143,7 @@ async def test_a_wrong_value_in_a_file_is_told_to_nobody(
     assert not spills(repr(told_to_readers) + repr(logs))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+UNREADABLE = [
         "{p}: 1\n", "services: {{'{p} ': {{}}}}\n", "services: [{p}]\n",
         "defaults: {{a: !{p} x}}\n", "defaults: {{a: *{p}}}\n", "defaults: {{a: '{p}\n",
         "defaults: {{{p}: 1, {p}: 2}}\n",
@@ -153,9 +151,12 @@ async def test_a_wrong_value_in_a_file_is_told_to_nobody(
         "defaults: {{a: ${{{p}-x}}}}\n",
         "defaults: {{a: '${{{p} x}}'}}\n", "a: {p}: {p}\n", 'defaults: {{a: "{p}\\uD800"}}\n', "{p}\n", "- {p}\n",
         "%{p}\n---\n", "a: @{p}\n", "a: &{p}\n\tb: {p}", "defaults: {{a: {p}\x07}}\n", "--- {p}\n--- {p}\n",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("file", ["environments/dev.yaml", "environments/access.yaml"])
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "file"), each_in_turn(UNREADABLE, ["environments/dev.yaml", "environments/access.yaml"])
+)
 async def test_a_file_that_cannot_be_read_is_not_quoted(tmp_path: Path, file: str, text: str):
     """Its line is named, never what stands there."""
     home = Home(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}}), "schemas/bell.yaml": {}})

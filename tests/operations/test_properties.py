@@ -238,7 +238,7 @@ async def check_history(made: Core) -> None:
         check_overlay(made)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(LAYERS, st.lists(WANTED, min_size=1, max_size=3))
 def test_a_configuration_keeps_its_promises_for_any_files_and_wishes(
     layers: list[dict[str, Any]], wishes: list[dict[str, Any]]
