@@ -52,7 +52,9 @@ async def test_a_reader_goes_on_after_a_crash(make_daemon: Callable[..., Daemon]
     await asyncio.to_thread(daemon.start)
     async with listen(session, daemon.url, last=last) as stream:
         assert (await stream.next()).data["resumed"] is True
-        assert (await told(stream))[0] == missed
+        # Where others may share the database, the last one may come once more.
+        again = await told(stream)
+        assert (again if again[0] != last else await told(stream))[0] == missed
         assert await change(daemon, 3) == (await told(stream))[0]
 
 
