@@ -1,6 +1,6 @@
 """The page at /docs in a real browser."""
 
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from aliciacfg.http.openapi import path_of
 from aliciacfg.operations.table import OPERATIONS
@@ -8,15 +8,10 @@ from browser import Visit
 from daemons import Daemon
 
 
-async def _open(visit: Visit, daemon: Daemon, fragment: str = "") -> Page:
-    page = await visit.open(f"{daemon.url}/docs{fragment}")
+async def test_the_page_shows_every_operation_and_tries_one(shared: Daemon, visit: Visit):
+    """Method, path and summary of each row of the table; nothing from elsewhere; the daemon's answer to an example."""
+    page = await visit.open(f"{shared.url}/docs#/Configurations/get")
     await expect(page.locator(".opblock").first).to_be_visible()
-    return page
-
-
-async def test_the_page_shows_every_operation(shared: Daemon, visit: Visit):
-    """Method, path and summary of each row of the table, and links to both documents; nothing from elsewhere."""
-    page = await _open(visit, shared)
     shown = await page.locator(".opblock-summary").all_inner_texts()
     rows = [" ".join(text.replace("\u200b", "").split()) for text in shown]
     for row in OPERATIONS:
@@ -27,11 +22,6 @@ async def test_the_page_shows_every_operation(shared: Daemon, visit: Visit):
     policy = shared.http("GET", "/docs").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-
-
-async def test_an_operation_can_be_tried_on_the_page(shared: Daemon, visit: Visit):
-    """The example's service is asked for, and the daemon's answer is shown."""
-    page = await _open(visit, shared, "#/Configurations/get")
     await page.locator(".try-out__btn").click()
     await page.locator("button.execute").click()
     answer = page.locator(".live-responses-table")
