@@ -123,7 +123,7 @@ def prepare(lived: Lived) -> None:
     """Files, the broker's and the daemon's own, before anything runs."""
     daemon = lived.daemon
     (daemon.environments / "access.yaml").write_text(
-        "services:\n  tts_service: {secrets: plaintext}\nadmins: [operator]\nusers: [observer]\n"
+        "services:\n  tts_service: {secrets: plaintext}\nadmins: [operator, home_assistant]\nusers: [observer]\n"
     )
     lived.secrets.write_text(
         secrets_text(
@@ -372,6 +372,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         "PLANTED_VARIABLE": PLANTED["variable"],
         "MQTT_PASSWORD_FILE": "mqtt.password",
         "ALICIACFG_ADMIN_TOKEN_FILE": "data/admin.token",
+        "ALICIACFG_HOME_ASSISTANT": "on",
+        "ALICIACFG_HOME_ASSISTANT_FEATURES": "all",
     }
     daemon = Daemon(directory / "home", broker_port=broker.port, environ=environ).prepare()
     made = Lived(daemon, broker, daemon.environments / "dev-secrets.yaml")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 
 import structlog
 
@@ -68,6 +69,7 @@ class Commands:
             self._note_unknown(inbound.topic)
             return
         identifier, entity = found
+        started = perf_counter()
         try:
             if identifier == topics.HOME:
                 await self._carry_out_home(entity, inbound.payload)
@@ -76,6 +78,7 @@ class Commands:
         except OperationError as error:
             self.refuse(inbound, error)
         else:
+            self._service.health.metrics.meter("patch", "mqtt").answered(perf_counter() - started)
             # Also where nothing changed: Home Assistant waits to see it.
             self._show(identifier)
 

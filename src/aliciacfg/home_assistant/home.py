@@ -22,8 +22,9 @@ _MAX_NAMED = 10
 # Services that are looked at before anything else goes on: a millisecond or two.
 _SLICE = 10
 _NO_RIGHTS = (
-    "Access rules are in force, and they let Home Assistant see nothing. Name home_assistant under users in "
-    "environments/access.yaml and in allowed_services of the services that it may read or write."
+    "Access rules or tokens are in force, and they let Home Assistant see nothing. Name home_assistant in "
+    "environments/access.yaml: under users, and in allowed_services of the services that it may read or write; or "
+    "under admins, for all services and the choice of the environment."
 )
 
 

@@ -76,6 +76,15 @@ def test_home_assistants_account_gets_exactly_its_topics():
     assert "alicia/ha" not in access_list(rules)
 
 
+def test_home_assistant_may_be_an_administrator():
+    """It then sees everything, and its account still sends commands alone."""
+    rules = load("admins: [home_assistant, operator]\n")
+    text = access_list(rules, home_assistant=account("home_assistant"))
+    section = text.partition("user home_assistant\n")[2].partition("\n\n")[0]
+    assert "alicia/config" not in section
+    assert text.count("user home_assistant\n") == 1
+
+
 @pytest.mark.parametrize("user", ["voice_router", "operator", "config_service", "a b", "#"])
 def test_home_assistant_has_an_account_of_its_own(user: str):
     """That of a service or an administrator would get other rights, or lose them."""

@@ -77,7 +77,7 @@ def access_list(access: Access, *, daemon: str = SOURCE, home_assistant: HomeAss
     access = structs.replace(access, enforced=True)
     apart = {daemon}
     if home_assistant is not None:
-        if problem := _account_problem(access, daemon, home_assistant.user):
+        if problem := _account_problem(access, daemon, home_assistant):
             raise InvalidRequest(f"ALICIACFG_HOME_ASSISTANT_USER: {problem}.")
         apart |= {home_assistant.user, home_assistant.caller}
     sections = [_section(daemon, [*_daemon_lines(home_assistant), *_user_lines(access, daemon)])]
@@ -92,11 +92,15 @@ def command_probe_topic(instance: str) -> str:
     return f"{topic_names.HA_SET}{SOURCE}/probe_{instance}"
 
 
-def _account_problem(access: Access, daemon: str, user: str) -> str | None:
-    """Return why Home Assistant cannot have an account, or None."""
+def _account_problem(access: Access, daemon: str, home_assistant: HomeAssistant) -> str | None:
+    """Return why Home Assistant cannot have its account, or None.
+
+    Its caller may be an administrator: it then sees and changes everything, but by commands alone.
+    """
+    user = home_assistant.user
     if problem := names.caller_problem(user):
         return problem
-    if user == daemon or user in access.services or user in access.admins:
+    if user in {daemon, *access.services} or (user in access.admins and user != home_assistant.caller):
         return f"{user} is the account of a service or an administrator; give Home Assistant one of its own"
     return None
 
