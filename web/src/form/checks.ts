@@ -39,7 +39,7 @@ export function checkEdits(schema: SchemaTree, config: JsonObject, edits: Edits)
     let problems: Problem[] = [];
     if (edit.kind === "text") problems = [{ pointer, message: edit.message }];
     else if (edit.kind === "secret")
-      problems = texts(edit.text, place.node.limits).map((message) => ({ pointer, message }));
+      problems = secrets(edit.text, place.node.limits).map((message) => ({ pointer, message }));
     else if (edit.kind === "set") problems = checkValue(place, find(current, pointer) ?? edit.value, pointer);
     for (const problem of [...problems, ...missing(schema, current, pointer)]) {
       found.set(`${problem.pointer} ${problem.message}`, problem);
@@ -129,6 +129,12 @@ function numbers(value: Json, limits: Limits): string[] {
     demand(fits, "an integer of 64 bits");
   } else demand(Number.isFinite(toDouble(value)), "a number that a double can hold");
   return found;
+}
+
+/** Return what is wrong with a typed secret, without quoting it. */
+function secrets(value: string, limits: Limits): string[] {
+  if (value === REDACTED) return [`${REDACTED} stands for a secret that is not shown; type the secret itself`];
+  return value.startsWith("sealed:") ? [] : texts(value, limits);
 }
 
 function texts(value: string, { minLength, maxLength, pattern, format }: Limits): string[] {

@@ -20,6 +20,8 @@ export interface Destination {
 }
 
 const SEEN = `${PREFIX}sealing_key`;
+/** What `aliciacfg seal` prints, and somebody may paste. */
+const SEALED = /^sealed:v1:[0-9a-f]{16}:[\w-]+$/;
 let seen: string | undefined;
 
 /** The daemon has another key than the one that this tab sealed with or saw before. */
@@ -64,7 +66,13 @@ export async function sealEdits(edits: Edits, destination: Destination): Promise
   return new Map(
     [...edits].map(([pointer, edit]): [string, Edit] =>
       edit.kind === "secret"
-        ? [pointer, { kind: "set", value: seal(edit.text, { ...destination, pointer }, key) }]
+        ? [
+            pointer,
+            {
+              kind: "set",
+              value: SEALED.test(edit.text) ? edit.text : seal(edit.text, { ...destination, pointer }, key),
+            },
+          ]
         : [pointer, edit],
     ),
   );

@@ -206,6 +206,17 @@ test("edits are checked with what is in them and what is missing around", () => 
   assert.deepEqual(checkEdits(tree, {}, NO_EDITS), []);
 });
 
+test("a typed secret is checked, and never quoted", () => {
+  const strict = readSchema({ properties: { password: { type: "string", minLength: 4, pattern: "^[a-z]+$" } } });
+  const problems = (text: string) =>
+    checkEdits(strict, {}, new Map<string, Edit>([["/password", { kind: "secret", text }]])).map(
+      ({ message }) => message,
+    );
+  assert.deepEqual(problems("Ab1"), ["expected at least 4 characters", "expected a text that matches ^[a-z]+$"]);
+  assert.match(problems("***").join(), /type the secret itself/);
+  assert.deepEqual(problems("sealed:v1:3333333333333333:abc"), []);
+});
+
 test("fields are found by name, description and value, but not by a secret", () => {
   const config = object(
     '{"service_name":"x","mqtt_config":{"host":"Broker","port":1},"settings":{"api_key":"***","note":"hello"}}',

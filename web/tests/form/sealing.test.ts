@@ -44,3 +44,11 @@ test("two boxes of the same secret differ", async () => {
   const [one, other] = [await sealEdits(EDITS, HERE), await sealEdits(EDITS, HERE)];
   assert.notDeepEqual(one.get("/password"), other.get("/password"));
 });
+
+test("what is sealed already is sent as it is", async () => {
+  acceptKey(FIRST);
+  answer(FIRST);
+  const value = "sealed:v1:3333333333333333:abc_-9";
+  const sealed = await sealEdits(new Map<string, Edit>([["/password", { kind: "secret", text: value }]]), HERE);
+  assert.deepEqual(sealed.get("/password"), { kind: "set", value });
+});
