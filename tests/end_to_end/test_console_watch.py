@@ -371,3 +371,26 @@ async def test_a_screen_that_fails_leaves_the_rest_of_the_page(module_daemon: Da
     await expect(page.get_by_role("alert")).to_contain_text("This screen failed.")
     await page.get_by_role("link", name="Health", exact=True).click()
     await expect(page.get_by_text("The daemon is healthy.")).to_be_visible()
+
+
+async def test_a_daemon_of_another_version_offers_to_load_the_page_again(module_daemon: Daemon, console: Console):
+    page = await console.page()
+    versions = iter(["1.0.0", "1.0.0", "1.1.0"])
+
+    async def hello(route: Any) -> None:
+        """Begin a stream as a daemon does, and end it."""
+        if (version := next(versions, None)) is None:
+            await route.abort()
+            return
+        said = {"epoch": 1, "sequence": 1, "environment": "dev", "version": version, "instance": "i", "resumed": True}
+        body = f"retry: 2000\n\nid: 1.1\nevent: hello\ndata: {json.dumps(said)}\n\n"
+        await route.fulfill(content_type="text/event-stream", body=body)
+
+    console.allow(r"failed: GET \S+/events")
+    await page.route(re.compile(r"/events$"), hello)
+    await console.show(module_daemon, "#/health", page)
+    notice = page.get_by_role("status").filter(has_text="The daemon was updated from 1.0.0 to 1.1.0.")
+    await expect(notice).to_be_visible()
+    await notice.get_by_role("button", name="Load the page again").click()
+    await settled(page)
+    await expect(notice).to_have_count(0)

@@ -94,8 +94,11 @@ function Alerts({ alerts }: { alerts: (Pick<Alert, "name" | "message"> & Partial
           <h3>
             <Tag tone="warning">alert</Tag> <code>{name}</code>
           </h3>
-          <p>{message}</p>
-          <Problems problems={problems} />
+          <p>
+            <Prose text={message} />
+          </p>
+          {/* A message that has room for it says what the problem is. */}
+          <Problems problems={problems.filter((problem) => !message.includes(problem.message))} />
           <AdviceText advice={alertAdvice(name)} />
           {since !== undefined && (
             <p class="muted">

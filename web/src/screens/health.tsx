@@ -6,6 +6,7 @@ import { href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { Await, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
+import { Prose } from "./prose.tsx";
 
 export function HealthScreen(_: ScreenProps) {
   const state = useResource("health", health, ["health", "environment"]);
@@ -71,7 +72,7 @@ function Summary({ health }: { health: Health }) {
         <ul class="problems">
           {alerts.map(([name, message]) => (
             <li key={name}>
-              <code>{name}</code> {message}
+              <code>{name}</code> <Prose text={message} />
             </li>
           ))}
         </ul>

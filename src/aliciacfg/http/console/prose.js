@@ -1,0 +1,1 @@
+import{g as e,gt as t}from"./app.js";function n({text:n}){return e(t,{children:n.split("`").map((t,n)=>n%2==1?e(`code`,{children:t},`${n} ${t}`):t)})}export{n as t};
