@@ -307,6 +307,32 @@ async def test_hard_numbers_and_names_pass_through_every_editor(module_daemon: D
     assert module_daemon.config("event_scheduler")["config"]["settings"]["a.b/c~d#e"] == 9007199254740997
 
 
+async def test_a_text_follows_what_others_change(module_daemon: Daemon, console: Console):
+    """What is typed stays as it is; what others changed meanwhile is not undone by it, and comes in when wanted."""
+    page = await console.show(module_daemon, "#/services/discovery_service?tab=raw")
+    document = json.loads(await _text(page))
+    await _replace(page, {"log_level": "ERROR"})
+    await expect(bar(page)).to_contain_text("1 unsent edit")
+    before = await _text(page)
+    flag = not document["features"]["metrics"]
+    await patch(module_daemon, "discovery_service", {"features": {"metrics": flag}})
+    await expect(page.get_by_text("The text is older than the configuration.")).to_be_visible()
+    assert await _text(page) == before
+    await review(page)
+    assert await places(page) == ["/settings/log_level"]
+    await dialog(page).get_by_role("button", name="Back to editing").click()
+    await page.get_by_role("button", name="Bring the text up to date").click()
+    now = json.loads(await _text(page))
+    assert (now["features"]["metrics"], now["settings"]["log_level"]) == (flag, "ERROR")
+    await patch(module_daemon, "discovery_service", {"settings": {"log_level": "WARNING"}})
+    await bar(page).get_by_role("button", name="Compare and decide …").click()
+    await dialog(page).get_by_role("button", name="Take theirs").click()
+    await expect(dialog(page)).to_contain_text("Nothing differs")
+    await dialog(page).get_by_role("button", name="Back to editing").click()
+    await expect(bar(page).get_by_role("button", name="Review …")).to_have_count(0)
+    assert json.loads(await _text(page))["settings"]["log_level"] == "WARNING"
+
+
 async def test_a_text_that_is_no_configuration_yet_is_kept(module_daemon: Daemon, console: Console):
     """It says where it breaks, blocks the review, and comes back after a reload, unless a secret may stand in it."""
     page = await console.show(module_daemon, "#/services/device_registry?tab=raw")

@@ -2,6 +2,7 @@
 
 import { type Diagnostic, setDiagnostics } from "@codemirror/lint";
 import type { EditorView } from "@codemirror/view";
+import { effect, untracked } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, type Problem, RequestError, request } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
@@ -134,28 +135,24 @@ function Editor({ session, tree, readOnly, format }: RawEditorProps) {
       read();
     } else check(base.config);
     // Without a text of its own the editor shows the edits on the newest configuration. A draft may bring one later.
-    const stop = session.text.subscribe((text) => {
+    const stop = effect(() => {
+      const text = session.text.value;
+      const newest = session.base.value;
+      session.edits.value;
       if (waiting !== undefined || text?.text === editor.state.doc.toString()) return;
-      base = text?.base ?? session.base.peek();
+      base = text?.base ?? newest;
       showText(editor, text?.text ?? shown());
       if (text?.broken === undefined) check(base.config);
       else {
         waiting = text.text;
-        read();
+        untracked(read);
       }
-    });
-    const follow = session.base.subscribe((next) => {
-      if (session.text.peek() !== undefined || waiting !== undefined || next === base) return;
-      base = next;
-      showText(editor, shown());
-      check(base.config);
     });
     window.addEventListener("pagehide", read);
     return () => {
       window.removeEventListener("pagehide", read);
       read();
       stop();
-      follow();
       // The edits have all of it, and the form may change them.
       session.refreshText();
       view.current = undefined;
