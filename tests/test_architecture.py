@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 
 # Lowest first. A module imports from its own package and from those of lower rows; never from one beside it.
 ROWS = (
-    ("errors", "atomic_files", "counted", "line_writer", "memory", "stop_deadline", "terminal_text"),
+    ("errors", "atomic_files", "counted", "process", "terminal_text"),
     ("cancellation", "tls", "text_files", "private_files"),
     ("documents", "dotenv_file"),
     ("logs", "model"),
@@ -32,7 +32,7 @@ ROWS = (
     ("bus",),
     ("mqtt", "http", "client", "execution"),
     ("home_assistant",),
-    ("bootstrap", "condition", "service_manager"),
+    ("bootstrap", "condition"),
     ("daemon", "offline", "backups", "diagnosis"),
     ("cli",),
     ("__main__",),
@@ -41,7 +41,7 @@ ROW = {name: level for level, names in enumerate(ROWS) for name in names}
 # Keeps its connection to the database server alive.
 DRIVER = "storage.postgres.driver"
 # Packages that know no transport.
-CORE = {name for names in ROWS[: ROWS.index(("bus",))] for name in names} - {"settings", "tls"}
+CORE = {name for names in ROWS[: ROWS.index(("bus",))] for name in names} - {"settings", "tls", "process"}
 
 # Replacing a library changes its owner alone.
 OWNERS = {

@@ -53,12 +53,6 @@ from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import Page, pages
 from aliciacfg.http.server import HttpServer, HttpSettings
-from aliciacfg.memory import (
-    give_back_forever,
-    keep_large_blocks_apart,
-    look_for_cycles_rarely,
-    making_what_stays,
-)
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
@@ -70,12 +64,18 @@ from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import LeaderPart, MqttSession
 from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.private_files import check_secret_file
+from aliciacfg.process.memory import (
+    give_back_forever,
+    keep_large_blocks_apart,
+    look_for_cycles_rarely,
+    making_what_stays,
+)
+from aliciacfg.process.service_manager import ServiceManager
+from aliciacfg.process.stop_deadline import StopDeadline
 from aliciacfg.replicas.edit_turn import EditTurn
-from aliciacfg.service_manager import ServiceManager
 from aliciacfg.settings import SETTINGS, Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
-from aliciacfg.stop_deadline import StopDeadline
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
 

@@ -18,7 +18,7 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from aliciacfg.documents import encode
-from aliciacfg.line_writer import LineWriter
+from aliciacfg.process.line_writer import LineWriter
 from aliciacfg.terminal_text import printable
 
 # aiohttp.server logs a traceback for every malformed request; the adapter logs the daemon's own failures.

@@ -16,7 +16,7 @@ def test_large_blocks_are_given_back_when_they_are_freed():
     program = """
 import resource
 from pathlib import Path
-from aliciacfg import memory
+from aliciacfg.process import memory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -42,7 +42,7 @@ def test_cycles_out_of_sight_do_not_add_up():
     """Each change of very many leaves some; when as many are out of sight as stayed before, all are looked at."""
     program = """
 import gc
-from aliciacfg import memory
+from aliciacfg.process import memory
 
 with memory.making_what_stays():
     pass

@@ -39,8 +39,8 @@ def serve(dev: bool, **flags: str | None) -> None:
         aliciacfg serve --http-port 8080 --environments-dir /etc/aliciacfg/environments
     """
     from aliciacfg import daemon, logs
-    from aliciacfg.line_writer import LineWriter, open_missing_streams
-    from aliciacfg.stop_deadline import StopDeadline
+    from aliciacfg.process.line_writer import LineWriter, open_missing_streams
+    from aliciacfg.process.stop_deadline import StopDeadline
 
     open_missing_streams()
     resolved = options.daemon_settings(flags, code=EXIT_CANNOT_START)

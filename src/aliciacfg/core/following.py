@@ -17,8 +17,8 @@ from aliciacfg.core.commits import Commits
 from aliciacfg.core.others_changes import OthersChanges
 from aliciacfg.core.served_files import ServedFiles
 from aliciacfg.errors import Answered, OtherFormat, Unavailable, WentBack
-from aliciacfg.memory import free_slowly
 from aliciacfg.model.records import StoredState
+from aliciacfg.process.memory import free_slowly
 from aliciacfg.replicas.clock import boottime
 from aliciacfg.replicas.readiness import MAX_LAG_SECONDS
 from aliciacfg.storage.store import Store

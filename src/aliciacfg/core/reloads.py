@@ -24,8 +24,8 @@ from aliciacfg.core.served_files import OthersLoaded, ServedFiles
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.errors import SourceError, SourceProblem, Unavailable
-from aliciacfg.memory import free_slowly, give_back, making_what_stays
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.process.memory import free_slowly, give_back, making_what_stays
 from aliciacfg.sources.file_texts import FileTexts
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import VARIABLES, SourceFiles

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg import memory
+from aliciacfg.process import memory
 from inprocess import eventually
 
 BLOCK = 8_000

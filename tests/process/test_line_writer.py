@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg import line_writer
-from aliciacfg.line_writer import LineWriter
+from aliciacfg.process import line_writer
+from aliciacfg.process.line_writer import LineWriter
 
 MEBIBYTE = 1024 * 1024
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.service_manager import ServiceManager
+from aliciacfg.process.service_manager import ServiceManager
 from inprocess import eventually
 from manager_socket import ManagerSocket
 
