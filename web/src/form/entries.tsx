@@ -99,31 +99,40 @@ function Absent({ id, pointer, place, name }: { id: string; pointer: string; pla
   );
 }
 
+/**
+ * Return a function that makes the field of a member or item, the same element each time: while more of them are
+ * rendered from frame to frame, those that are there are not rendered again.
+ */
+function useEntries({ node, named, restart }: Place, pointer: string) {
+  const made = useMemo(() => new Map<string | number, JSX.Element>(), [node, named, restart, pointer]);
+  return (token: string | number, make: () => JSX.Element): JSX.Element => {
+    const element = made.get(token) ?? make();
+    made.set(token, element);
+    return element;
+  };
+}
+
 /** The fields of an object's members. */
 export function Members({ place, pointer, trail }: Pick<EntryProps, "place" | "pointer" | "trail">) {
   const names = useNames(place, pointer);
   const shown = useShown(pointer, names);
-  const { node, named, restart } = place;
-  // The same elements while more of them are rendered from frame to frame: what is there already is not rendered again.
-  const made = useMemo(() => new Map<string, JSX.Element>(), [node, named, restart, pointer]);
-  function entry(name: string): JSX.Element {
-    let element = made.get(name);
-    if (element === undefined) {
-      element = (
-        <Entry
-          key={name}
-          place={step(place, name)}
-          pointer={child(pointer, name)}
-          name={name}
-          trail={[...trail, node]}
-          outer={node}
-        />
-      );
-      made.set(name, element);
-    }
-    return element;
-  }
-  return <>{shown.map(entry)}</>;
+  const entry = useEntries(place, pointer);
+  return (
+    <>
+      {shown.map((name) =>
+        entry(name, () => (
+          <Entry
+            key={name}
+            place={step(place, name)}
+            pointer={child(pointer, name)}
+            name={name}
+            trail={[...trail, place.node]}
+            outer={place.node}
+          />
+        )),
+      )}
+    </>
+  );
 }
 
 const FEW = 12;
@@ -204,6 +213,7 @@ function ListEntry(props: EntryProps) {
   }).value;
   const indexes = Array.from({ length }, (_, index) => index);
   const shown = useShown(pointer, indexes.map(String)).map(Number);
+  const entry = useEntries(place, pointer);
   const readOnly = form.readOnly.value;
   const full = place.node.limits.maxItems !== undefined && length >= place.node.limits.maxItems;
 
@@ -258,14 +268,16 @@ function ListEntry(props: EntryProps) {
         <ol class="items">
           {shown.map((index) => (
             <li key={index} data-index={index}>
-              <Entry
-                place={step(place, index)}
-                pointer={child(pointer, index)}
-                name={`Item ${index + 1}`}
-                list={name}
-                trail={[...trail, place.node]}
-                outer={undefined}
-              />
+              {entry(index, () => (
+                <Entry
+                  place={step(place, index)}
+                  pointer={child(pointer, index)}
+                  name={`Item ${index + 1}`}
+                  list={name}
+                  trail={[...trail, place.node]}
+                  outer={undefined}
+                />
+              ))}
               {!readOnly && (
                 <span class="entry-actions">
                   <button
