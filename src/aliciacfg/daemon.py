@@ -90,6 +90,8 @@ _RETRY_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
 # A line of the log is for people.
 _MAX_NAMED = 20
+# Listening on these says nothing of an address under which the machine is reached.
+_ALL_ADDRESSES = ("0.0.0.0", "::", "[::]", "")  # noqa: S104 - compared with, not bound
 
 
 def server_certificate(settings: Settings) -> ServerCertificate | None:
@@ -285,9 +287,9 @@ async def _run(
         _apply_protected_mode(core, settings, address)
         http = _http_server(core, settings, data, certificate)
         mqtt = _bus_session(core, settings, address)
-        home_assistant = _home_assistant(core, settings, address, serves=lambda: mqtt.serving)
         liveness = Liveness(core.condition, data.path)
         url = core.presence.url = await http.start()
+        home_assistant = _home_assistant(core, settings, address, url=url, serves=lambda: mqtt.serving)
         _log.info("listening", url=url, version=__version__)
 
         async def announce_ready() -> None:
@@ -474,9 +476,17 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
 
 
 def _home_assistant(
-    core: Core, settings: Settings, address: BrokerAddress, *, serves: Callable[[], bool]
+    core: Core, settings: Settings, address: BrokerAddress, *, url: str, serves: Callable[[], bool]
 ) -> HomeAssistantPart | None:
-    """Return the part about Home Assistant; None where that is off and nothing was published before."""
+    """Return the part about Home Assistant; None where that is off and nothing was published before.
+
+    Args:
+        core: The parts that know no transport.
+        settings: The daemon's.
+        address: The broker.
+        url: Where HTTP listens.
+        serves: Returns whether the daemon serves its home over the bus.
+    """
     on, noted = settings.home_assistant == "on", core.restored.home_assistant
     if not on and not noted:
         return None
@@ -505,7 +515,7 @@ def _home_assistant(
                 environments=frozenset(settings.home_assistant_environment_list),
                 max_entities=settings.home_assistant_max_entities,
             ),
-            manner=Manner(__version__, settings.home_assistant_console_url),
+            manner=Manner(__version__, settings.home_assistant_console_url or _reachable(settings.http_host, url)),
         )
         session = HomeAssistantSession(
             wire,
@@ -517,6 +527,11 @@ def _home_assistant(
         )
         core.commits.listen(session.on_commit)
     return HomeAssistantPart(wire, session, prefix=settings.home_assistant_prefix, noted=noted, queue=core.queue)
+
+
+def _reachable(host: str, url: str) -> str | None:
+    """Return the address of HTTP if other machines can use it as it is."""
+    return None if is_loopback(host) or host in _ALL_ADDRESSES else url
 
 
 def admin_token(path: Path) -> str:

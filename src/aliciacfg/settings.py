@@ -185,7 +185,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "ALICIACFG_HOME_ASSISTANT_CONSOLE_URL", "home_assistant_console_url", str, None,
-        "Address of the console as browsers reach it, which devices in Home Assistant link to.",
+        "Address of the console as browsers reach it, for links in Home Assistant; without one, where HTTP listens.",
     ),
     Setting(
         "ALICIACFG_ADMIN_TOKEN_FILE", "admin_token_file", str, None,

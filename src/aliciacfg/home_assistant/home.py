@@ -112,6 +112,8 @@ class Home:
         self._alerts = alerts
         self._choice = choice
         self._troubles = _Troubles()
+        # Services whose device was made anew while ``renew`` was at others.
+        self._overtaken: set[str] = set()
         self.manner = manner
         self.devices: dict[str, Device] = {}
         self.staged: str | None = None
@@ -160,6 +162,7 @@ class Home:
         self._troubles = self._look_for_troubles()
         made: dict[str, Device] = {}
         active, room = self._state.active, self._choice.max_entities
+        self._overtaken.clear()
         for number, (service, _) in enumerate(list(self._state.live(active))):
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
@@ -167,6 +170,11 @@ class Home:
             if device is not None:
                 made[topics.identifier_of(service)] = device
                 room -= _size(device)
+        for identifier in map(topics.identifier_of, self._overtaken):
+            # It may be newer than what was made here before.
+            made.pop(identifier, None)
+            if identifier in self.devices:
+                made[identifier] = self.devices[identifier]
         before, self.devices = self.devices, made
         self.has_room = False
         self._tell_left_out()
@@ -176,6 +184,7 @@ class Home:
     def refresh(self, service: str) -> bool:
         """Make the device of one service anew; return whether it differs, or is gone."""
         identifier = topics.identifier_of(service)
+        self._overtaken.add(service)
         before = self.devices.get(identifier)
         others = sum(_size(device) for name, device in self.devices.items() if name != identifier)
         device = self._make(service, self._choice.max_entities - others)

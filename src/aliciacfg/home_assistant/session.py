@@ -334,24 +334,32 @@ class HomeAssistantSession:
 
     async def _renew(self) -> None:
         """Put what has changed before the publisher."""
-        basis = self._home.basis
         dirty, self._dirty = self._dirty, set()
-        if dirty is None or basis != self._basis or self._home.has_room:
-            self._basis = basis
-            for identifier in await self._home.renew():
-                self._put(identifier)
-        else:
-            for service in sorted(dirty):
-                self._refresh(service)
-            for service in self._home.look_for_troubles():
-                self._put(topics.identifier_of(service))
-            if self._home.has_room:
-                self._wake.set()
+        try:
+            await self._renew_devices(dirty)
+        except BaseException:
+            self._dirty = None
+            raise
         if self._environment != self._home.environment:
             self._environment = self._home.environment
             self._home.staged = None
             self._events.activated(self._environment)
         self._put_home()
+
+    async def _renew_devices(self, dirty: set[str] | None) -> None:
+        """Put the devices that have changed before the publisher; ``dirty`` names services that may have, None all."""
+        basis = self._home.basis
+        if dirty is None or basis != self._basis or self._home.has_room:
+            self._basis = basis
+            for identifier in await self._home.renew():
+                self._put(identifier)
+            return
+        for service in sorted(dirty):
+            self._refresh(service)
+        for service in self._home.look_for_troubles():
+            self._put(topics.identifier_of(service))
+        if self._home.has_room:
+            self._wake.set()
 
     def _refresh(self, service: str) -> None:
         """Make the device of a service anew; have the broker retain it if it differs."""
