@@ -32,7 +32,7 @@ ROWS = (
     ("bus",),
     ("mqtt", "http", "client", "execution"),
     ("home_assistant",),
-    ("bootstrap", "condition"),
+    ("bootstrap",),
     ("daemon", "offline", "backups", "diagnosis"),
     ("cli",),
     ("__main__",),

@@ -25,7 +25,6 @@ from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.condition import Liveness, status_line
 from aliciacfg.core.adoption import ALERT as ADOPTED
 from aliciacfg.core.load_planner import ReloadResult
 from aliciacfg.core.reloads import Reloads
@@ -53,6 +52,7 @@ from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import Page, pages
 from aliciacfg.http.server import HttpServer, HttpSettings
+from aliciacfg.monitoring.condition import Liveness, status_line
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address

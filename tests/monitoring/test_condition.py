@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg import condition
-from aliciacfg.condition import Liveness, status_line
+from aliciacfg.monitoring import condition
 from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.monitoring.condition import Liveness, status_line
 from aliciacfg.monitoring.store_condition import StoreCondition
 from builders import environment_file
 from inprocess import core
