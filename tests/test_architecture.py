@@ -33,7 +33,7 @@ ROWS = (
     ("mqtt", "http", "client", "execution"),
     ("home_assistant",),
     ("bootstrap",),
-    ("daemon", "offline", "backups", "diagnosis"),
+    ("daemon", "backups", "diagnosis"),
     ("cli",),
     ("__main__",),
 )

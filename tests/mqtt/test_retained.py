@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from aliciacfg.bootstrap.offline import run_offline
 from aliciacfg.errors import NotFound, OperationError, Unavailable
 from aliciacfg.model.records import Announcement, StoredState, Write
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.pace import Pace
-from aliciacfg.offline import run_offline
 from aliciacfg.sealing.boxes import PrivateKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 # What commands import when they run.
-_MODULES = ("aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.offline", "uvloop", "aiomqtt", "rich")
+_MODULES = ("aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.bootstrap.offline", "uvloop", "aiomqtt", "rich")
 _MAX_REQUEST_BYTES = 1024 * 1024
 # Process ids and exit codes in a pipe.
 _NUMBER = struct.Struct("i")

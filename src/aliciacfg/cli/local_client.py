@@ -62,7 +62,7 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
 def next_active_environment(settings: "Settings") -> str:
     """Return the environment that is active after the next start; while a daemon runs, end the program."""
     from aliciacfg import logs
-    from aliciacfg.offline import next_environment
+    from aliciacfg.bootstrap.offline import next_environment
 
     # Without this, warnings would go to standard output. One tells of a key that was made, of which to keep a copy.
     logs.configure(level="warning", form="auto")
@@ -108,7 +108,7 @@ def _run_offline(
 ) -> JsonObject:
     from aliciacfg import logs
     from aliciacfg.api.encoding import encode_failure
-    from aliciacfg.offline import run_offline
+    from aliciacfg.bootstrap.offline import run_offline
 
     logs.configure(level="error", form="auto")
     with exit_on_error(), progress.shown("working on the data directory"):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.bootstrap import open_core
+from aliciacfg.bootstrap.opening import open_core
 from aliciacfg.documents import JsonObject
 from aliciacfg.operations.table import BY_NAME, encode_answer
 from aliciacfg.settings import Settings
