@@ -396,6 +396,32 @@ async def test_a_write_whose_answer_is_lost_is_done_once(module_daemon: Daemon, 
     await expect(bar(page)).not_to_contain_text("unsent")
 
 
+async def test_what_is_typed_while_a_write_is_under_way_stays(module_daemon: Daemon, console: Console):
+    """The review may be closed; the write goes on, and what it did not send is still there to be sent."""
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "PATCH" and "dry_run" not in route.request.url:
+            await released.wait()
+        await route.continue_()
+
+    page = await console.show(module_daemon, "#/services/metrics_collector")
+    await page.route("**/config/metrics_collector?*", hold)
+    await page.get_by_role("checkbox", name="metrics", exact=True).click()
+    await review(page)
+    await dialog(page).get_by_role("button", name="Apply to").click()
+    await expect(dialog(page).get_by_role("button", name="Apply to")).to_be_disabled()
+    await dialog(page).get_by_role("button", name="Back to editing").click()
+    await expect(bar(page)).to_contain_text("Applying")
+    await page.get_by_label("log_level", exact=True).select_option("ERROR")
+    await expect(bar(page)).to_contain_text("2 unsent edits")
+    released.set()
+    await expect(bar(page)).to_contain_text("is in force.")
+    await expect(bar(page)).to_contain_text("1 unsent edit")
+    await review(page)
+    assert await places(page) == ["/settings/log_level"]
+
+
 async def test_a_service_that_lacks_its_secrets_is_completed(module_daemon: Daemon, console: Console):
     """A service of the files without a configuration shows what they say and what is missing; typing it begins it."""
     console.allow(r"status 404: GET \S+/config/health_monitor\?")

@@ -119,11 +119,13 @@ test("the revision of a write of this page is not somebody else's", async () => 
   session.receive(base(8, { a: 5 }));
   await session.settled();
   assert.equal(session.base.value.revision, 7);
-  session.finishWrite(base(8, { a: 5 }), [{ pointer: "/a", old: 1, new: 5 }], [], "edits");
+  const sent = session.edits.value;
+  session.edits.value = new Map([...sent, ["/b/c", set("typed while it was sent")]]);
+  session.finishWrite(base(8, { a: 5 }), sent, [{ pointer: "/a", old: 1, new: 5 }], [], "edits");
   await session.settled();
   assert.equal(session.base.value.revision, 8);
   assert.equal(session.news.value, undefined);
-  assert.equal(session.edits.value.size, 0);
+  assert.deepEqual([...session.edits.value.keys()], ["/b/c"]);
   assert.deepEqual([session.applied.value?.before, session.applied.value?.revision], [7, 8]);
 });
 

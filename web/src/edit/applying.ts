@@ -7,21 +7,24 @@ import { writeChanges } from "../screens/changes.ts";
 import { invalidate } from "../store/resources.ts";
 import { inOrderOf } from "./member_order.ts";
 import { configurationOf } from "./service_data.ts";
-import type { Session } from "./session.ts";
+import type { Failure, Session } from "./session.ts";
 import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
+
+export type Tried = Pick<Failure, "write" | "trial" | "sent">;
 
 /**
  * Send a write that was tried out. Returns whether it is in force.
  *
- * @param trial What the daemon answered to the dry run.
+ * @param tried The write, what the daemon answered to its dry run, and the edits of which it was made.
  * @param open Whether an earlier attempt may have been carried out.
  */
-export async function applyWrite(session: Session, write: Write, trial: WriteAnswer, open = false): Promise<boolean> {
+export async function applyWrite(session: Session, tried: Tried, open = false): Promise<boolean> {
+  const { write, trial, sent } = tried;
   session.failure.value = undefined;
   session.sending.value = "Applying …";
   session.beginWrite();
   try {
-    const expected = { ...trial, secrets: hasSecrets(session.edits.peek()) };
+    const expected = { ...trial, secrets: hasSecrets(sent) };
     const outcome = await carryOut(
       write,
       expected,
@@ -31,13 +34,13 @@ export async function applyWrite(session: Session, write: Write, trial: WriteAns
       open,
     );
     if (outcome.kind === "done") {
-      await finish(session, write, trial, outcome);
+      await finish(session, tried, outcome);
       return true;
     }
     session.endWrite();
     if (outcome.kind === "conflict") await catchUp(session, outcome.error);
     if (outcome.kind === "refused") session.problems.value = outcome.error.problems;
-    session.failure.value = { ...outcome, write, trial };
+    session.failure.value = { ...outcome, ...tried };
     return false;
   } finally {
     session.sending.value = undefined;
@@ -64,8 +67,7 @@ const HOW = { patch: "edits", create: "edits", rollback: "rollback", unset: "uns
 /** Note that a write is in force. */
 async function finish(
   session: Session,
-  write: Write,
-  trial: WriteAnswer,
+  { write, trial, sent }: Tried,
   { revision, answer }: Outcome & { kind: "done" },
 ): Promise<void> {
   const before = session.base.peek();
@@ -78,7 +80,7 @@ async function finish(
   }
   const { restart_required: restart } = answer ?? trial;
   const changes = changesOf(before.config, answer ?? trial);
-  session.finishWrite(base ?? { ...before, revision }, changes, restart, HOW[write.change.kind]);
+  session.finishWrite(base ?? { ...before, revision }, sent, changes, restart, HOW[write.change.kind]);
   invalidate("change", `change:${write.service}`);
 }
 

@@ -119,11 +119,18 @@ function announced(session: Session): string {
   return applied === undefined ? "" : `Revision ${applied.revision} is in force.`;
 }
 
+/** What had the focus once; who comes back to the screen is not taken there again. */
+const seen = new WeakSet<object>();
+
 /** What this page applied last. Takes the focus, because the button that was pressed is gone. */
 function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) {
   const applied = session.applied.value;
   const line = useRef<HTMLDivElement>(null);
-  useEffect(() => line.current?.focus({ preventScroll: true }), [applied]);
+  useEffect(() => {
+    if (applied === undefined || seen.has(applied)) return;
+    seen.add(applied);
+    line.current?.focus({ preventScroll: true });
+  }, [applied]);
   if (applied === undefined) return null;
   const { revision, before, changes, restart, how } = applied;
   return (

@@ -4,13 +4,13 @@ import { signal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { RequestError, token, unauthorized } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
-import { type Edits, hasSecrets, toMergePatch, unsent } from "../form/edits.ts";
+import { type Edits, hasSecrets, NO_EDITS, toMergePatch, unsent } from "../form/edits.ts";
 import type { Key } from "../form/sealing.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, ErrorSummary, Field, Notice, Problems } from "../ui/elements.tsx";
 import { TokenDialog } from "../ui/token_dialog.tsx";
 import { visible } from "../ui/value_rows.ts";
-import { applyWrite, catchUp, changesOf } from "./applying.ts";
+import { applyWrite, catchUp, changesOf, type Tried } from "./applying.ts";
 import { Authors, Conflicts } from "./conflict_choice.tsx";
 import { Lazy } from "./lazy.tsx";
 import { randomId } from "./random.ts";
@@ -36,7 +36,7 @@ type Trial =
   | { state: "refused"; error: RequestError }
   | { state: "new key"; message: string; key: Key }
   /** `breaking`: why the daemon does it only if the user allows it. */
-  | { state: "ready"; write: Write; answer: WriteAnswer; breaking?: RequestError };
+  | { state: "ready"; write: Write; answer: WriteAnswer; sent: Edits; breaking?: RequestError };
 
 export function Review({ session, isProtected, whole, onClose, onPlace }: ReviewProps) {
   const of = session.reviewed.value;
@@ -59,8 +59,8 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
     [],
   );
 
-  async function apply(write: Write, answer: WriteAnswer, open: boolean) {
-    const done = await applyWrite(session, write, answer, open);
+  async function apply(tried: Tried, open: boolean) {
+    const done = await applyWrite(session, tried, open);
     if (done && shown.current) onClose();
   }
 
@@ -73,9 +73,14 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
           onSubmit={(event) => {
             event.preventDefault();
             if (sending !== undefined) return;
-            if (failure !== undefined && unknown) void apply(failure.write, failure.trial, failure.kind === "unknown");
-            else if (trial.state === "ready" && mayApply)
-              void apply({ ...trial.write, comment: session.comment.peek().trim() }, trial.answer, false);
+            if (failure !== undefined && unknown) void apply(failure, failure.kind === "unknown");
+            else if (trial.state === "ready" && mayApply) {
+              const { answer, sent } = trial;
+              void apply(
+                { write: { ...trial.write, comment: session.comment.peek().trim() }, trial: answer, sent },
+                false,
+              );
+            }
           }}
         >
           {failure !== undefined && <Failed failure={failure} onPlace={onPlace} />}
@@ -88,7 +93,7 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
               onAllow={(nevertheless) => setAllowed(nevertheless ? listed : undefined)}
             />
           )}
-          <Tried trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
+          <Hindrance trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
           {trial.state === "ready" && !unknown && (
             <>
               <Effects trial={trial} session={session} isProtected={isProtected} />
@@ -193,7 +198,8 @@ async function tryOut(session: Session, of: Reviewed, edits: Edits, wanted: () =
         return send(write, { dryRun: true });
       });
       if (answer.unchanged && revision > 0) return { state: "nothing" };
-      return { state: "ready", write, answer, ...(breaking === undefined ? {} : { breaking }) };
+      const sent = of.kind === "edits" ? edits : NO_EDITS;
+      return { state: "ready", write, answer, sent, ...(breaking === undefined ? {} : { breaking }) };
     } catch (error) {
       if (isNewKey(error)) return { state: "new key", message: error.message, key: error.key };
       const refused = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
@@ -228,7 +234,7 @@ function isNewKey(error: unknown): error is Error & { key: Key } {
   return error instanceof Error && "key" in error;
 }
 
-interface TriedProps {
+interface HindranceProps {
   trial: Trial;
   session: Session;
   of: Reviewed;
@@ -237,7 +243,7 @@ interface TriedProps {
 }
 
 /** What hinders the write, if anything does. */
-function Tried({ trial, session, of, onPlace, onRetry }: TriedProps) {
+function Hindrance({ trial, session, of, onPlace, onRetry }: HindranceProps) {
   switch (trial.state) {
     case "trying":
       return (

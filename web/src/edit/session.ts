@@ -37,6 +37,8 @@ export type Failure = Exclude<Outcome, { kind: "done" }> & {
   write: Write;
   /** What the daemon answered to its dry run. */
   trial: WriteAnswer;
+  /** The edits of which it was made. */
+  sent: Edits;
 };
 
 /** What others changed since the user began to look. */
@@ -243,15 +245,16 @@ export class Session {
     if (waiting !== undefined) this.receive(waiting);
   }
 
-  /** Note that the edits are in force. */
-  finishWrite(next: Base, changes: Change[], restart: string[], how: How): void {
+  /**
+   * Note that a write is in force.
+   *
+   * @param sent The edits of which it was made; what was typed since stays.
+   */
+  finishWrite(next: Base, sent: Edits, changes: Change[], restart: string[], how: How): void {
     const before = this.base.peek().revision;
     batch(() => {
-      if (how === "edits") {
-        this.edits.value = NO_EDITS;
-        this.conflicts.value = [];
-        this.text.value = undefined;
-      }
+      this.edits.value = new Map([...this.edits.peek()].filter(([pointer, edit]) => sent.get(pointer) !== edit));
+      this.refreshText();
       this.comment.value = "";
       this.problems.value = [];
       this.restored.value = undefined;
