@@ -11,6 +11,8 @@ from playwright.async_api import Page, expect
 from callers import token
 from console_browser import Console, settled
 from daemons import Daemon, serving
+from machine import wait_until
+from mqtt_clients import client
 from page_traces import kept, sent
 from secret_forms import forms
 
@@ -27,7 +29,7 @@ MARKUP = '<img src=x onerror="window.markup=1"><script>window.markup=2</script>'
 ROUTES = (
     "#/services", "#/services/ai_service", "#/services/ai_service?tab=raw", "#/services/ai_service?tab=history",
     "#/services/ai_service?tab=compare", "#/services/ai_service?tab=instances", "#/compare?service=ai_service",
-    "#/environments", "#/environments/prod", "#/drift", "#/audit", "#/tokens", "#/health",
+    "#/instances", "#/environments", "#/environments/prod", "#/drift", "#/audit", "#/tokens", "#/health",
 )  # fmt: skip
 
 
@@ -189,17 +191,23 @@ async def test_the_search_would_find_them(home: Daemon, console: Console):
 
 
 async def test_markup_does_nothing(home: Daemon, console: Console):
-    """Markup in keys, values, comments, files and messages is shown as it is written; nothing of it runs."""
+    """Markup in keys, values, comments, files, reports and messages is shown as it is written; nothing of it runs."""
     admin = token(home, "operator", role="admin")
     headers = {"Authorization": f"Bearer {admin}"}
     settings = {MARKUP: MARKUP, "list": [MARKUP], "javascript": "javascript:window.markup=3"}
+    revision = 0
     for number, comment in enumerate(("first", MARKUP)):
         patch = {"settings": {**settings, "number": number}}
         answer = home.http("PATCH", "/config/voice_router?comment=" + quote(comment), patch, headers=headers)
         assert answer.status == 200, answer.body
+        revision = answer.json["revision"]
     refused = home.environments / "prod-secrets.yaml"
     refused.write_text(f"services:\n  voice_router:\n    settings: {{{json.dumps(MARKUP)}: [}}\n")
     home.http("POST", "/reload", headers=headers)
+    report = {"instance": MARKUP, "status": "rejected", "error": MARKUP, "checksum": "", "revision": revision}
+    async with client(home.broker_port) as mqtt:
+        await mqtt.publish("alicia/config/applied/voice_router", report)
+    wait_until(lambda: home.http("GET", "/drift", headers=headers).json["drift"])
     console.allow("status 40[014]")
     page = await console.show(home)
     await _enter_token(page, admin)
@@ -212,5 +220,6 @@ async def test_markup_does_nothing(home: Daemon, console: Console):
         assert await page.locator("#app img[src=x], #app script, a[href^=javascript]").count() == 0, route
         if MARKUP in await page.locator("body").inner_text():
             shown.add(route)
-    assert shown >= {"#/services/voice_router", "#/services/voice_router?tab=history"}
+    tabs = ("", "?tab=history", "?tab=instances")
+    assert shown >= {*(f"#/services/voice_router{tab}" for tab in tabs), "#/drift", "#/instances"}
     refused.unlink()
