@@ -278,6 +278,26 @@ async def test_a_token_is_asked_for_used_and_forgotten(make_daemon: Callable[...
     await expect(page.get_by_role("alert")).to_contain_text("The daemon does not take this token any more.")
 
 
+async def test_a_service_sees_itself_alone(make_daemon: Callable[..., Daemon], console: Console):
+    """What it may not see is not asked for: a status of 403 would fail this test, and stand in the audit log."""
+    console.allow(r"status 401")
+    daemon = make_daemon().keep_services("voice_router", "tts_service").start()
+    token = daemon.local("token_create", {"name": "voice_router"})["token"]
+    page = await console.show(daemon, "#/services")
+    await page.get_by_role("dialog").get_by_label("Token", exact=True).fill(token)
+    await page.keyboard.press("Enter")
+    await expect(rows(page)).to_have_count(1)
+    await expect(row_of(page, "voice_router")).to_be_visible()
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    for place in ("Environments", "Audit", "Tokens"):
+        await expect(page.get_by_role("link", name=place)).to_have_count(0)
+    for place in ("Instances", "Drift and alerts", "Health", "Services"):
+        await page.get_by_role("navigation").get_by_role("link", name=place).click()
+        await settled(page)
+    await row_of(page, "voice_router").get_by_role("link").click()
+    await settled(page)
+
+
 async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable[..., Daemon], console: Console):
     """The text is shown once and kept nowhere; the own token is marked, and revoking it asks for another one."""
     console.allow(r"status 401")

@@ -42,13 +42,15 @@ export interface Place {
   path: readonly string[];
   /** Whether only administrators can use it. */
   admin?: boolean;
+  /** Whether only those can use it who may read every service. */
+  all?: boolean;
 }
 
 /** What the navigation lists, in this order. */
 export const PLACES: readonly Place[] = [
   { title: "Services", path: ["services"] },
   { title: "Compare", path: ["compare"] },
-  { title: "Environments", path: ["environments"] },
+  { title: "Environments", path: ["environments"], all: true },
   { title: "Instances", path: ["instances"] },
   { title: "Drift and alerts", path: ["drift"] },
   { title: "Audit", path: ["audit"], admin: true },

@@ -1,6 +1,6 @@
 /** The requests of the screens, by what they show. */
 
-import { type Answers, configPath, RequestError, request } from "./client.ts";
+import { type Answers, configPath, RequestError, request, token } from "./client.ts";
 
 /** What an event has not told of yet is missing. */
 export type Status = Partial<Omit<Answers["ServiceStatus"], "cause">> & { cause?: string };
@@ -16,6 +16,7 @@ export interface Services {
   protected: boolean;
 }
 export type Health = Answers["HealthAnswer"];
+export type Whoami = Answers["WhoamiAnswer"];
 export type Environments = Answers["EnvironmentsAnswer"];
 export type Drift = Answers["DriftAnswer"];
 export type Finding = Answers["DriftItem"];
@@ -103,16 +104,27 @@ export function health(signal: AbortSignal): Promise<Health> {
   return request("GET", "/health", { signal });
 }
 
+/** The last answer to who this page is, and for which token. */
+let own: { token: string; answer: Promise<Whoami> } | undefined;
+
+/** Ask who this page is, or who another token is. */
+export async function whoami(signal?: AbortSignal, other?: string): Promise<Whoami> {
+  const answer = request<Whoami>("GET", "/whoami", {
+    ...(signal === undefined ? {} : { signal }),
+    ...(other === undefined ? {} : { token: other }),
+  });
+  if (other === undefined) own = { token: token.peek(), answer };
+  return answer;
+}
+
 /** Return the environments; for those who may read only some services, no more than their names. */
 export async function environments(signal: AbortSignal): Promise<Environments> {
-  try {
-    return await request<Environments>("GET", "/environments", { signal });
-  } catch (error) {
-    if (!(error instanceof RequestError && error.status === 403)) throw error;
-    const own = await request<Answers["WhoamiAnswer"]>("GET", "/whoami", { signal });
-    const named = own.environments.map((item) => ({ ...item, files: [], services: [], problems: [] }));
-    return { status: "success", request_id: null, active: own.environment, environments: named };
-  }
+  const known = own?.token === token.peek() ? await own.answer.catch(() => undefined) : undefined;
+  const who = known ?? (await whoami(signal));
+  // They would be refused the rest, and each refusal stands in the audit log.
+  if (who.read === "all") return request("GET", "/environments", { signal });
+  const named = who.environments.map((item) => ({ ...item, files: [], services: [], problems: [] }));
+  return { status: "success", request_id: null, active: who.environment, environments: named };
 }
 
 export function configuration(

@@ -2,9 +2,10 @@
 
 import { useRef, useState } from "preact/hooks";
 import { type Answers, RequestError, request, useToken } from "../api/client.ts";
+import type { Whoami } from "../api/queries.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, useResource } from "../store/resources.ts";
-import { useWhoami, type Whoami } from "../store/whoami.ts";
+import { useWhoami } from "../store/whoami.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
 

@@ -1,17 +1,7 @@
 /** Who the daemon takes this page for, and what it may do. */
 
-import { type Answers, request } from "../api/client.ts";
+import { type Whoami, whoami } from "../api/queries.ts";
 import { type Loaded, useResource } from "./resources.ts";
-
-export type Whoami = Answers["WhoamiAnswer"];
-
-/** Ask who a token is. */
-export function whoami(signal?: AbortSignal, token?: string): Promise<Whoami> {
-  return request("GET", "/whoami", {
-    ...(signal === undefined ? {} : { signal }),
-    ...(token === undefined ? {} : { token }),
-  });
-}
 
 /** Use who this page is; `data` is undefined until the daemon has said so. */
 export function useWhoami(): Loaded<Whoami> {

@@ -108,7 +108,7 @@ function Places({ health }: { health: Health | undefined }) {
   const counts: Record<string, number> = {
     drift: (health?.drift ?? 0) + Object.keys(health?.alerts ?? {}).length,
   };
-  const shown = PLACES.filter(({ admin }) => !admin || isAdmin(who));
+  const shown = PLACES.filter(({ admin, all }) => (!admin || isAdmin(who)) && (!all || who.data?.read !== "some"));
   return (
     <nav aria-label="Screens">
       <ul>
@@ -116,7 +116,12 @@ function Places({ health }: { health: Health | undefined }) {
           <li key={place.title}>
             <a href={address(place)} {...(place.path[0] === here ? { "aria-current": "page" } : {})}>
               {place.title}
-              {(counts[place.path[0] ?? ""] ?? 0) > 0 && <span class="count">{counts[place.path[0] ?? ""]}</span>}
+              {(counts[place.path[0] ?? ""] ?? 0) > 0 && (
+                <span class="count">
+                  <span class="visually-hidden">: </span>
+                  {counts[place.path[0] ?? ""]}
+                </span>
+              )}
             </a>
           </li>
         ))}

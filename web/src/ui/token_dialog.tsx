@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { RequestError, useToken } from "../api/client.ts";
-import { whoami } from "../store/whoami.ts";
+import { whoami } from "../api/queries.ts";
 import { Dialog, ErrorSummary, Field } from "./elements.tsx";
 
 /** Asks for a token, tries it, and keeps it for this tab or until the page is loaded again. */
