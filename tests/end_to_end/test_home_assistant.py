@@ -542,17 +542,19 @@ async def test_under_the_access_list_only_home_assistants_account_commands(ruled
         await seen.until(lambda: len(seen.devices) == 2, why="one service, and the home")
         assert {entity.component for entity in seen.entities(HOME)} == {ENVIRONMENT, "status-_event"}
         async with client(guarded.port, **account("stranger")) as stranger:
-            for protocol_topic in ("alicia/ha/set/bell/settings--volume", "alicia/ha/state/bell",
-                                   "homeassistant/device/aliciacfg/bell/config", "alicia/ha/availability"):  # fmt: skip
-                await stranger.publish(protocol_topic, "9", retain=protocol_topic.endswith("availability"))
+            device = "homeassistant/device/aliciacfg/bell/config"
+            for topic in ("alicia/ha/set/bell/settings--volume", "alicia/ha/state/bell", device, AVAILABILITY):
+                await stranger.publish(topic, "9", retain=topic == AVAILABILITY)
             assert await stranger.retained("alicia/ha/#") == {}
             assert await stranger.retained("homeassistant/device/aliciacfg/#") == {}
         await seen.bus.subscribe("alicia/reply/#")
         await seen.bus.publish("alicia/config/patch/bell/home_assistant", {"patch": {"settings": {"volume": 9}}})
         assert await seen.change("bell", "settings--volume", "4") > 0
+        await seen.until(lambda: seen.events("bell"), why="the revision")
+        # Neither the stranger's command nor the request has made one.
+        assert [told["revision"] for told in seen.events("bell")] == [2]
         assert seen.available[AVAILABILITY] == "online"
-        alerts = ruled.http("GET", "/health").json
-        assert "acl_missing" not in str(alerts)
+        assert "acl_missing" not in str(ruled.http("GET", "/health").json["alerts"])
 
 
 async def test_without_the_access_list_commands_are_refused(ruled: Daemon, guarded: Broker):
@@ -565,7 +567,7 @@ async def test_without_the_access_list_commands_are_refused(ruled: Daemon, guard
         await seen.command(seen.entity("bell", "settings--volume"), "4")
         await seen.until(lambda: seen.events("bell"), why="refused")
         assert seen.events("bell")[0]["code"] == "unauthorized"
-        await seen.bus.subscribe("alicia/config/alert/acl_missing")
+        assert "acl_missing:home_assistant" in ruled.http("GET", "/health").json["alerts"]
 
 
 async def test_a_broker_that_denies_what_is_published_is_told(ruled: Daemon, guarded: Broker):

@@ -20,6 +20,7 @@ _LESSON = """\
       #   description: How often the sensor is asked.
       #   x-env: POLL_SECONDS           (the variable in which `aliciacfg exec` hands it to a program)
       #   x-restart-required: true      (the program reads it only when it starts)
+      #   x-home-assistant: true        (it appears in Home Assistant, if that is turned on)
       # api_key:
       #   type: string
       #   x-sensitive: true             (a secret: sealed where it is stored, shown as ***)
