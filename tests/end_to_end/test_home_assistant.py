@@ -167,6 +167,35 @@ async def test_a_restart_of_home_assistant_gets_everything_again(small: Daemon):
         assert len(again.received) == 2
 
 
+async def test_a_broker_that_lost_everything_gets_it_again(small: Daemon, broker: Broker):
+    """After its restart with an empty memory, devices and states are published anew."""
+    small.start()
+    async with home_assistant(small.broker_port) as seen:
+        await shown(seen)
+    broker.kill()
+    broker.wipe()
+    broker.start()
+    async with home_assistant(small.broker_port) as again:
+        await shown(again)
+        assert await again.change("bell", "settings--volume", "6") > 0
+
+
+async def test_an_announcement_every_moment_repeats_little(small: Daemon):
+    """A Home Assistant that restarts in a loop gets everything once in half a minute, and commands go on."""
+    small.start()
+    async with home_assistant(small.broker_port) as seen:
+        await shown(seen)
+        for number in range(300):
+            await seen.start()
+            if number % 60 == 0:
+                assert await seen.change("bell", "settings--volume", str(4 + number // 60)) > 0
+        await seen.until(lambda: len(seen.received) == 2, why="once")
+        for _ in range(300):
+            await seen.start()
+        assert await seen.change("bell", "settings--tune", "dong") > 0
+        assert len(seen.received) == 2
+
+
 async def test_after_a_crash_off_removes_everything(small: Daemon):
     """Also under a prefix that is no longer set, and devices that are gone by then; those of others stay."""
     small.environ["ALICIACFG_HOME_ASSISTANT_PREFIX"] = "discovery"
