@@ -23,12 +23,14 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
   const broken = why !== undefined;
   const [discarding, setDiscarding] = useState(false);
   useLeaving(session);
+  const box = useRef<HTMLElement>(null);
+  useRoom(box);
   const problems = unsent(session.edits.value);
   const edited = count > 0 || broken;
   return (
-    <section class="edit-bar" aria-label="Unsent edits">
+    <section class="edit-bar" aria-label="Unsent edits" ref={box}>
       <Applied session={session} onUndo={onUndo} />
-      <Newer session={session} />
+      {session.conflicts.value.length === 0 && <Newer session={session} />}
       <Restored session={session} onDiscard={() => setDiscarding(true)} />
       {session.others.value.map((other) => (
         <Other key={other.tab} session={session} other={other} />
@@ -284,6 +286,28 @@ function Other({ session, other }: { session: Session; other: OtherDraft }) {
       )}
     </div>
   );
+}
+
+/** Keep the field that has the focus in sight when the bar, which lies over the page, grows. */
+function useRoom(box: { current: HTMLElement | null }): void {
+  useEffect(() => {
+    const bar = box.current;
+    if (bar === null) return;
+    const root = document.documentElement;
+    const observer = new ResizeObserver(() => {
+      root.style.setProperty("--edit-bar", `${bar.offsetHeight}px`);
+      const focused = document.activeElement;
+      if (focused === null || focused === document.body || bar.contains(focused)) return;
+      const { top, bottom } = focused.getBoundingClientRect();
+      const edge = bar.getBoundingClientRect().top;
+      if (bottom > edge && top < innerHeight) focused.scrollIntoView({ block: "nearest" });
+    });
+    observer.observe(bar);
+    return () => {
+      observer.disconnect();
+      root.style.removeProperty("--edit-bar");
+    };
+  }, []);
 }
 
 /** Have the browser ask before the page is left with something that no draft has. */
