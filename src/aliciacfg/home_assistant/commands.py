@@ -122,10 +122,9 @@ class Commands:
             try:
                 await BY_NAME["patch"].run(self._service, self._caller, service, fields)
             except Conflict:
+                # Somebody else was first; the command is about this one setting, whatever the others are now.
                 if attempt == _ATTEMPTS - 1:
                     raise
-                # Somebody else was first; the command is about this one setting, whatever the others are now.
-                self._refresh(service)
             else:
                 return
 
@@ -136,6 +135,10 @@ class Commands:
             NotFound: There is none.
             InvalidRequest: It takes no commands.
         """
+        known = self._home.devices.get(identifier)
+        if known is not None:
+            # It may be of an environment that was active before, or that is protected now.
+            self._refresh(known.service)
         device = self._home.devices.get(identifier)
         entity = None if device is None else device.entities.get(name)
         revision = None if device is None else self._current(device.service)

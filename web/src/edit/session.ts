@@ -164,7 +164,8 @@ export class Session {
       this.#waiting = next;
       return;
     }
-    if (isNewer(next, this.base.peek())) this.#take(before, next, entries);
+    // A write of this page may have ended meanwhile.
+    if (isNewer(next, this.base.peek())) this.#take(this.base.peek(), next, entries);
     else if (this.news.peek()?.revision === next.revision)
       this.news.value = mergedNews(this.news.peek(), { entries, revision: next.revision, changes: [] });
   }
@@ -445,7 +446,7 @@ export function sessionOf(service: string, environment: string, base: Base): Ses
   return made;
 }
 
-export function openSession(service: string, environment: string): Session | undefined {
+function openSession(service: string, environment: string): Session | undefined {
   return sessions.get(`${environment}/${service}`);
 }
 
@@ -467,7 +468,7 @@ export async function addEdit(service: string, environment: string, pointer: str
   session.keep();
 }
 
-export function baseOf({ config, revision, epoch }: Answers["ConfigAnswer"]): Base {
+function baseOf({ config, revision, epoch }: Answers["ConfigAnswer"]): Base {
   return { config: config as JsonObject, revision, epoch };
 }
 

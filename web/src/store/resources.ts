@@ -24,6 +24,8 @@ type Patch<T> = (event: ServerEvent, data: T) => T | undefined;
 /** Loading again waits so long after the previous time, so that many changes in a row cost few requests. */
 const SHORTEST_INTERVAL_MS = 700;
 const KEPT_WITHOUT_USE = 60;
+/** A load that takes longer than this is given up when it is out of date; a connection may have died without a word. */
+const LONGEST_LOAD_MS = 10_000;
 /** What the daemon could not answer is asked for again after so long. */
 const RETRY_MS = 4_000;
 /** So often everything shown is loaded again while there is no stream of events. */
@@ -82,13 +84,13 @@ class Resource<T> {
   /** Load it again if the last attempt failed. */
   retry(): void {
     if (this.state.peek().error === undefined) return;
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#unschedule();
     this.invalidate();
   }
 
   /** Drop what was loaded, and load it again now if a screen shows it. */
   forget(): void {
+    this.#unschedule();
     this.#running?.abort();
     this.#loadedAt = Number.NEGATIVE_INFINITY;
     this.state.value = { loading: true };
@@ -97,8 +99,7 @@ class Resource<T> {
 
   /** Load it now. */
   async refresh(): Promise<void> {
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#unschedule();
     this.#running?.abort();
     const running = new AbortController();
     this.#running = running;
@@ -109,20 +110,37 @@ class Resource<T> {
     this.#loadedAt = performance.now();
     try {
       const data = await this.#load(running.signal);
-      if (!running.signal.aborted) this.state.value = { data, loading: false };
+      if (running.signal.aborted) return;
+      this.state.value = { data, loading: false };
+      if (this.#stale) this.#loadAgain();
     } catch (error) {
       if (running.signal.aborted) return;
+      const wasStale = this.#stale;
       this.#stale = true;
       const { data } = this.state.peek();
       const why = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
       this.state.value = { ...(data === undefined ? {} : { data }), error: why, loading: false };
-      if (this.users > 0 && TRANSIENT.includes(why.code)) this.#schedule(RETRY_MS);
+      if (TRANSIENT.includes(why.code)) this.#loadAgain(RETRY_MS);
+      else if (wasStale) this.#loadAgain();
     }
+  }
+
+  /** Load it again after the load that has just ended, if a screen shows it. */
+  #loadAgain(after?: number): void {
+    this.#unschedule();
+    if (this.users > 0) this.#schedule(after);
+  }
+
+  #unschedule(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   #schedule(shortest = SHORTEST_INTERVAL_MS): void {
     if (this.#timer !== undefined) return;
-    const wait = Math.max(0, this.#loadedAt + shortest - performance.now());
+    // A load ends before the next one begins: were it given up at each change, one that takes long would never end.
+    const pause = this.state.peek().loading ? LONGEST_LOAD_MS : shortest;
+    const wait = Math.max(0, this.#loadedAt + pause - performance.now());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       // Nobody may look at it any more: then it waits until somebody does.
@@ -144,9 +162,15 @@ const listening = new Promise<void>((resolve) => {
   nowListening = resolve;
 });
 
-function find<T>(key: string, load: Load<T>, topics: readonly string[], patch: Patch<T> | undefined): Resource<T> {
+/** Return the resource of a key; it is made with the first call. */
+export function resourceOf<T>(key: string, load: Load<T>, topics: readonly string[], patch?: Patch<T>): Resource<T> {
   const found = resources.get(key);
-  if (found !== undefined) return found as unknown as Resource<T>;
+  if (found !== undefined) {
+    // The one that was used last is the last to be dropped: it has no user before its component is shown.
+    resources.delete(key);
+    resources.set(key, found);
+    return found as unknown as Resource<T>;
+  }
   for (const [old, { users }] of resources) {
     if (resources.size < KEPT_WITHOUT_USE) break;
     if (users === 0) resources.delete(old);
@@ -169,7 +193,7 @@ export function useResource<T>(
   topics: readonly string[],
   patch?: Patch<T>,
 ): Loaded<T> & { refresh(): Promise<void> } {
-  const resource = useMemo(() => find(key, load, topics, patch), [key]);
+  const resource = useMemo(() => resourceOf(key, load, topics, patch), [key]);
   useEffect(() => {
     resource.users += 1;
     resource.need();
@@ -203,7 +227,7 @@ export function changeResource<T>(key: string, change: (data: T) => T | undefine
 }
 
 /** Note that everything may be out of date. */
-export function invalidateAll(): void {
+function invalidateAll(): void {
   for (const resource of resources.values()) resource.invalidate();
 }
 
@@ -245,23 +269,32 @@ const heard = new Map<string, Json>([
   ["drift", null],
   ["online", null],
 ]);
+/** The active environment, as the daemon named it last; undefined before it did. */
+let active: Json | undefined;
 /** The kinds of which this stream has sent a state. */
 const sent = new Set<string>();
 let isResumed = false;
 
-function receive(event: ServerEvent): void {
+/** Take an event of the stream: load again what it makes out of date. */
+export function receive(event: ServerEvent): void {
   const data = isObject(event.data) ? event.data : {};
   if (event.kind === "hello") {
     sent.clear();
     isResumed = data.resumed === true;
+    // A daemon that started meanwhile tells what changed since, but not that another environment was activated.
+    const isActivated = active !== undefined && active !== data.environment;
+    active = data.environment;
     for (const resource of resources.values()) {
       // Reports of instances are not sent again by a stream that is resumed.
-      const isMissed = !isResumed || resource.topics.some((topic) => topic.startsWith("instances"));
+      const isMissed =
+        !isResumed ||
+        resource.topics.some((topic) => topic.startsWith("instances") || (isActivated && topic === "environment"));
       if (isMissed) resource.invalidateLoaded();
     }
     nowListening();
   } else if (event.kind === "reset" || event.kind === "reconnected") invalidateAll();
   else if (!isKnown(event)) {
+    if (event.kind === "environment") active = data.environment;
     const service = typeof data.service === "string" ? data.service : undefined;
     const topics = [event.kind, ...(service === undefined ? [] : [`${event.kind}:${service}`])];
     for (const resource of resources.values()) {
