@@ -75,6 +75,15 @@ async def test_the_list_is_found_again_as_it_was_left(module_daemon: Daemon, con
     await expect(rows(other)).to_have_count(SERVICES)
     await expect(rows(other).first).to_contain_text("advanced_voice")
 
+    # Who comes back to a place far down finds it there.
+    await other.set_viewport_size({"width": 1280, "height": 400})
+    last = rows(other).last
+    await last.scroll_into_view_if_needed()
+    await last.get_by_role("link").click()
+    await settled(other)
+    await other.go_back()
+    await expect(last).to_be_in_viewport()
+
     await page.get_by_label("Search").fill("no such thing")
     await expect(page.get_by_text("No service is like that")).to_be_visible()
 

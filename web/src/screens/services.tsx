@@ -187,8 +187,11 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
   const { shown, rest } = useLongList(found.length, list, body, isBack ? left.shown : undefined);
   const place = useRef({ list, shown });
   place.current = { list, shown };
+  // After the heading took the focus, which shows the beginning of the page.
+  useEffect(() => {
+    if (isBack) scrollTo(0, left.top);
+  }, []);
   useLayoutEffect(() => {
-    if (isBack && left.top > 0) requestAnimationFrame(() => scrollTo(0, left.top));
     let top = 0;
     const follow = () => {
       top = scrollY;
