@@ -7,23 +7,19 @@ database closes; the lock is released. If that takes too long, because a write h
 """
 
 import asyncio
-import contextlib
-import functools
 import os
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
-from aliciacfg import __version__, documents
-from aliciacfg.access import tokens
-from aliciacfg.atomic_files import replace_file
+from aliciacfg import __version__
 from aliciacfg.bootstrap import Core, open_core
+from aliciacfg.bootstrap.adapters import bus_session, home_assistant_part, http_server
+from aliciacfg.bootstrap.protection import admin_token, apply_protected_mode, check_secret_files, server_certificate
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.core.adoption import ALERT as ADOPTED
 from aliciacfg.core.load_planner import ReloadResult
@@ -43,27 +39,15 @@ from aliciacfg.errors import (
     WentBack,
     leaves,
 )
-from aliciacfg.home_assistant.discovery import Manner
-from aliciacfg.home_assistant.home import Choice, Home
-from aliciacfg.home_assistant.session import HomeAssistantSession, Wire
 from aliciacfg.home_assistant.starting import HomeAssistantPart
-from aliciacfg.home_assistant.topics import Topics
-from aliciacfg.http import openapi
-from aliciacfg.http.callers import is_loopback
-from aliciacfg.http.pages import Page, pages
-from aliciacfg.http.server import HttpServer, HttpSettings
+from aliciacfg.http.server import HttpServer
 from aliciacfg.monitoring.condition import Liveness, status_line
 from aliciacfg.monitoring.supervisor import Supervisor
-from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.broker.dev_port import noted_port
-from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.replica_session import ReplicaSession
-from aliciacfg.mqtt.requests import Requests
-from aliciacfg.mqtt.session import LeaderPart, MqttSession
-from aliciacfg.mqtt.shared_requests import SharedRequests
-from aliciacfg.private_files import check_secret_file
+from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.process.memory import (
     give_back_forever,
     keep_large_blocks_apart,
@@ -71,9 +55,10 @@ from aliciacfg.process.memory import (
     making_what_stays,
 )
 from aliciacfg.process.service_manager import ServiceManager
+from aliciacfg.process.signals import Signals
 from aliciacfg.process.stop_deadline import StopDeadline
 from aliciacfg.replicas.edit_turn import EditTurn
-from aliciacfg.settings import SETTINGS, Resolved, Settings
+from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
 from aliciacfg.storage.data_directory import DataDirectory
@@ -90,60 +75,6 @@ _RETRY_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
 # A line of the log is for people.
 _MAX_NAMED = 20
-# Listening on these says nothing of an address under which the machine is reached.
-_ALL_ADDRESSES = ("0.0.0.0", "::", "[::]", "")  # noqa: S104 - compared with, not bound
-
-
-def server_certificate(settings: Settings) -> ServerCertificate | None:
-    """Return the certificate of the HTTP server; None without TLS.
-
-    Raises:
-        SettingsError: The certificate or its key cannot be used.
-    """
-    if settings.tls_cert is None:
-        if settings.tls_key is not None:
-            raise SettingsError(["ALICIACFG_TLS_KEY is set without ALICIACFG_TLS_CERT; set both, or none"])
-        return None
-    return ServerCertificate(
-        cert=settings.tls_cert,
-        key=settings.tls_key,
-        cert_setting="ALICIACFG_TLS_CERT",
-        key_setting="ALICIACFG_TLS_KEY",
-    )
-
-
-def check_protected(settings: Settings, address: BrokerAddress) -> None:
-    """Refuse to serve other machines while there is neither an access rule nor a token (protected mode, as in Redis).
-
-    Args:
-        settings: The daemon's settings.
-        address: The broker.
-
-    Raises:
-        SettingsError: Other machines could reach the daemon; lists which settings to change.
-    """
-    remedy = (
-        "or restrict access: set ALICIACFG_ADMIN_TOKEN_FILE, make a token with `aliciacfg token create`, or write "
-        "environments/access.yaml; if the network is trusted, set ALICIACFG_PROTECTED_MODE=off"
-    )
-    wrong: list[str] = []
-    if not is_loopback(settings.http_host):
-        wrong.append(
-            f"ALICIACFG_HTTP_HOST is {settings.http_host}, which other machines can reach; set it to 127.0.0.1, "
-            f"{remedy}"
-        )
-    if not is_loopback(address.host):
-        wrong.append(
-            f"{_said_of_broker(address.host)}, which other machines can reach; start with --dev, which uses a broker "
-            f"of this machine, set it to 127.0.0.1, {remedy}"
-        )
-    if wrong:
-        raise SettingsError(wrong)
-
-
-def _said_of_broker(host: str) -> str:
-    default = next(setting.default for setting in SETTINGS if setting.field == "mqtt_broker")
-    return f"MQTT_BROKER is its default, {host}" if host == default else f"MQTT_BROKER is {host}"
 
 
 async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None], deadline: StopDeadline) -> None:
@@ -159,14 +90,14 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
         AliciacfgError: The daemon cannot start, or another daemon is alive.
     """
     # First, so that a signal during the start stops the daemon in order.
-    signals = _Signals(deadline)
+    signals = Signals(deadline)
     manager = ServiceManager.from_environment(os.environ, pid=os.getpid())
     keep_large_blocks_apart()
     look_for_cycles_rarely()
     sys.setswitchinterval(_SWITCH_SECONDS)
     settings = resolved.settings
     certificate = server_certificate(settings)
-    _check_secret_files(settings)
+    check_secret_files(settings)
     async with AsyncExitStack() as stack:
         stack.callback(manager.close)
         data = DataDirectory(Path(settings.data_dir))
@@ -193,84 +124,12 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
         _log.info("stopped")
 
 
-def _check_secret_files(settings: Settings) -> None:
-    """Check who else can read or change the files of secrets; one that cannot be read has an error of its own.
-
-    Raises:
-        SettingsError: Another user owns one, or can write it.
-    """
-    files = {
-        "MQTT_PASSWORD_FILE": settings.mqtt_password_file if settings.mqtt_password is None else None,
-        "MQTT_TLS_KEY": settings.mqtt_tls_key or settings.mqtt_tls_cert,
-        "ALICIACFG_TLS_KEY": settings.tls_key or settings.tls_cert,
-    }
-    for setting, file in files.items():
-        if file is not None:
-            with contextlib.suppress(OSError):
-                if remedy := check_secret_file(Path(file), setting, strict=False):
-                    _log.warning("secret_readable", setting=setting, path=file, remedy=remedy)
-
-
-class _Signals:
-    """Turns the process's signals into events.
-
-    Attributes:
-        stop: The daemon is asked to stop.
-        hangup: The daemon is asked to read its files again.
-    """
-
-    def __init__(self, deadline: StopDeadline) -> None:
-        self.stop, self.hangup = asyncio.Event(), asyncio.Event()
-        self._starting: asyncio.Task[object] | None = None
-        self._deadline = deadline
-        self._terminals = _terminals()
-        self._loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Not a handler of the event loop: the deadline has to begin while the loop is held up, too.
-            signal.signal(number, self._on_stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._deadline.begin()
-        with contextlib.suppress(RuntimeError):
-            # Raised if the loop is closed already, at the very end.
-            self._loop.call_soon_threadsafe(self._stop)
-
-    def _on_hangup(self) -> None:
-        # A closing terminal sends SIGHUP too; then the daemon stops, because the terminal could no longer stop it.
-        if _terminals() == self._terminals:
-            self.hangup.set()
-        else:
-            self._deadline.begin()
-            self._stop()
-
-    def _stop(self) -> None:
-        self.stop.set()
-        if self._starting is not None:
-            self._starting.cancel()
-            self._starting = None
-
-    @contextlib.contextmanager
-    def starting(self) -> Generator[None]:
-        """End the block with a cancellation at a signal to stop: the start may wait for a lock, or for files."""
-        self._starting = asyncio.current_task()
-        try:
-            yield
-        finally:
-            self._starting = None
-
-
-def _terminals() -> list[int]:
-    """Return which of the standard streams are a terminal that is still there."""
-    return [number for number in range(3) if os.isatty(number)]
-
-
 async def _run(
     settings: Settings,
     data: DataDirectory,
     address: BrokerAddress,
     certificate: ServerCertificate | None,
-    signals: _Signals,
+    signals: Signals,
     announce: Callable[[str], None],
     deadline: StopDeadline,
     manager: ServiceManager,
@@ -284,12 +143,12 @@ async def _run(
                 # Before the files are loaded: an edit during the load counts as a change.
                 watcher = _file_watcher(core)
                 complete = await _start(core, settings)
-        _apply_protected_mode(core, settings, address)
-        http = _http_server(core, settings, data, certificate)
-        mqtt = _bus_session(core, settings, address)
+        apply_protected_mode(core, settings, address)
+        http = http_server(core, settings, data, certificate)
+        mqtt = bus_session(core, settings, address)
         liveness = Liveness(core.condition, data.path)
         url = core.presence.url = await http.start()
-        home_assistant = _home_assistant(core, settings, address, url=url, serves=lambda: mqtt.serving)
+        home_assistant = home_assistant_part(core, settings, address, url=url, serves=lambda: mqtt.serving)
         _log.info("listening", url=url, version=__version__)
 
         async def announce_ready() -> None:
@@ -379,177 +238,6 @@ def _file_watcher(core: Core) -> FileWatcher:
         on_settled=core.drift_checks.compare_files,
         again=lambda: core.reloads.worth_retrying if edits is None else edits.due,
     )
-
-
-def _apply_protected_mode(core: Core, settings: Settings, address: BrokerAddress) -> None:
-    """Refuse to serve other machines without access rules, or raise an alert if the settings allow it.
-
-    Raises:
-        SettingsError: As ``check_protected``.
-    """
-    if core.service.authorizer.access.enforced:
-        return
-    if settings.protected_mode != "off":
-        check_protected(settings, address)
-        return
-    core.alerts.raise_(
-        "open_access",
-        "ALICIACFG_PROTECTED_MODE is off and there are no access rules: everyone who reaches the broker or the HTTP "
-        "port may read and change every configuration.",
-    )
-
-
-def _http_server(
-    core: Core, settings: Settings, data: DataDirectory, certificate: ServerCertificate | None
-) -> HttpServer:
-    return HttpServer(
-        core.service,
-        HttpSettings(
-            host=settings.http_host,
-            port=settings.http_port,
-            allowed_hosts=settings.allowed_host_list,
-            max_config_bytes=settings.max_config_bytes,
-            socket=data.socket,
-            tls=None if certificate is None else certificate.context,
-        ),
-        published_key=lambda: core.key_rotation.published,
-        pages=api_pages(),
-    )
-
-
-@functools.cache
-def api_pages() -> Mapping[str, Page]:
-    """Return the pages of the HTTP server, both API documents of this version among them."""
-    return pages(
-        openapi=documents.encode(openapi.document(__version__, openapi.recorded())),
-        asyncapi=documents.encode(asyncapi.document(__version__, asyncapi.recorded())),
-    )
-
-
-def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> MqttSession | ReplicaSession:
-    """Return the session on the bus: of a daemon that serves its home alone, or of one of several."""
-    requests = Requests(
-        core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
-    )
-    limit = PacketLimit(settings.max_packet_bytes)
-
-    def session(leader_part: LeaderPart | None = None) -> MqttSession:
-        return MqttSession(
-            address=address,
-            session_id=core.session,
-            service=core.service,
-            requests=requests,
-            outbox=core.outbox,
-            alerts=core.alerts,
-            drift=core.drift,
-            supervisor=core.supervisor,
-            order=core.order,
-            on_drained=core.announcements.note_drained,
-            max_packet_bytes=settings.max_packet_bytes,
-            limit=limit,
-            updates_per_second=settings.max_updates_per_second,
-            leader_part=leader_part,
-        )
-
-    if core.store.shared is None:
-        return session()
-    shared = SharedRequests(
-        address=address,
-        service=core.service,
-        requests=requests,
-        alerts=core.alerts,
-        supervisor=core.supervisor,
-        readiness=core.readiness,
-        serves_home=lambda: home.serving,
-        home_key=core.home_key,
-        max_packet_bytes=settings.max_packet_bytes,
-        limit=limit,
-    )
-    part = LeaderPart(leadership=core.leadership, takes_requests=lambda: not shared.sharing, prepare=core.take_over)
-    home = session(part)
-    return ReplicaSession(
-        home=home,
-        requests=shared,
-        leadership=core.leadership,
-        another_leads=lambda: core.presence.another_leads,
-    )
-
-
-def _home_assistant(
-    core: Core, settings: Settings, address: BrokerAddress, *, url: str, serves: Callable[[], bool]
-) -> HomeAssistantPart | None:
-    """Return the part about Home Assistant; None where that is off and nothing was published before.
-
-    Args:
-        core: The parts that know no transport.
-        settings: The daemon's.
-        address: The broker.
-        url: Where HTTP listens.
-        serves: Returns whether the daemon serves its home over the bus.
-    """
-    on, noted = settings.home_assistant == "on", core.restored.home_assistant
-    if not on and not noted:
-        return None
-    wire = Wire(
-        address=address,
-        client_id=f"config_service_{core.session}_ha",
-        instance=core.service.health.instance,
-        max_packet_bytes=settings.max_packet_bytes,
-        limit=PacketLimit(settings.max_packet_bytes),
-        supervisor=core.supervisor,
-        alerts=core.alerts,
-        leads=lambda: core.leadership.leading,
-        serves=serves,
-    )
-    session: HomeAssistantSession | None = None
-    if on:
-        home = Home(
-            state=core.state,
-            files=core.files,
-            authorizer=core.service.authorizer,
-            drift=core.drift,
-            instances=core.instances,
-            alerts=core.alerts,
-            choice=Choice(
-                features=settings.home_assistant_features,
-                environments=frozenset(settings.home_assistant_environment_list),
-                max_entities=settings.home_assistant_max_entities,
-            ),
-            manner=Manner(__version__, settings.home_assistant_console_url or _reachable(settings.http_host, url)),
-        )
-        session = HomeAssistantSession(
-            wire,
-            at=Topics(settings.home_assistant_prefix, settings.home_assistant_status),
-            home=home,
-            service=core.service,
-            state=core.state,
-            instances=core.instances,
-        )
-        core.commits.listen(session.on_commit)
-    return HomeAssistantPart(wire, session, prefix=settings.home_assistant_prefix, noted=noted, queue=core.queue)
-
-
-def _reachable(host: str, url: str) -> str | None:
-    """Return the address of HTTP if other machines can use it as it is."""
-    return None if is_loopback(host) or host in _ALL_ADDRESSES else url
-
-
-def admin_token(path: Path) -> str:
-    """Return the token in a file; make the file, readable by its owner only, with a new token if there is none.
-
-    Raises:
-        SettingsError: The file cannot be read or written; or another user made it, or can read or write it.
-    """
-    try:
-        if path.exists():
-            check_secret_file(path, "ALICIACFG_ADMIN_TOKEN_FILE", strict=True)
-            return path.read_text("ascii", "replace").strip()
-        text = tokens.generate()
-        replace_file(path, f"{text}\n".encode(), mode=0o600, follow_links=False)
-    except OSError as error:
-        raise SettingsError([f"ALICIACFG_ADMIN_TOKEN_FILE: {path} cannot be used: {error.strerror}"]) from error
-    _log.info("admin_token_made", path=str(path))
-    return text
 
 
 async def _reload(reloads: Reloads) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.daemon import admin_token
+from aliciacfg.bootstrap.protection import admin_token
 from aliciacfg.errors import SettingsError
 from aliciacfg.storage.data_directory import DataDirectory, read_instance
 

@@ -184,7 +184,7 @@ def _serve(ours: socket.socket) -> None:
     for name in [*_MODULES, *(f"aliciacfg.cli.{path.stem}" for path in sorted(commands))]:
         importlib.import_module(name)
     # They are the same for each daemon, and a third of the processor time of its start.
-    importlib.import_module("aliciacfg.daemon").api_pages()
+    importlib.import_module("aliciacfg.bootstrap.adapters").api_pages()
     # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
     gc.collect()
     gc.freeze()
