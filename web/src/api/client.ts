@@ -63,6 +63,11 @@ export class RequestError extends Error {
   }
 }
 
+/** Return why something failed, as a refusal: what is none is a fault of this page. */
+export function failure(reason: unknown): RequestError {
+  return reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {});
+}
+
 export type Query = Record<string, string | number | boolean | undefined>;
 export interface Options {
   query?: Query;

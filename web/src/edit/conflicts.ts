@@ -44,7 +44,7 @@ export function mergeChanges(
   const taken =
     before === undefined ? [] : changesBetween(before, after).filter(({ pointer }) => pointer !== "/version");
   for (const pointer of changed) {
-    if (!taken.some((change) => touches(change.pointer, pointer)) && isHidden(before, after, pointer))
+    if (!taken.some((change) => touches(change.pointer, pointer)) && isUnseen(before, after, pointer))
       taken.push({ pointer });
   }
   const undecided = new Map(pending.map((conflict) => [conflict.pointer, conflict]));
@@ -68,7 +68,7 @@ function touches(one: string, other: string): boolean {
 }
 
 /** Whether a place may have changed though it looks the same: it has a secret, or is not known from before. */
-function isHidden(before: JsonObject | undefined, after: JsonObject, pointer: string): boolean {
+function isUnseen(before: JsonObject | undefined, after: JsonObject, pointer: string): boolean {
   return before === undefined || hasMask(find(after, pointer)) || hasMask(find(before, pointer));
 }
 

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { RequestError, token, unauthorized } from "../api/client.ts";
+import { failure, RequestError, token, unauthorized } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { type Edits, hasSecrets, NO_EDITS, toMergePatch, unsent } from "../form/edits.ts";
 import type { Key } from "../form/sealing.ts";
@@ -202,7 +202,7 @@ async function tryOut(session: Session, of: Reviewed, edits: Edits, wanted: () =
       return { state: "ready", write, answer, sent, ...(breaking === undefined ? {} : { breaking }) };
     } catch (error) {
       if (isNewKey(error)) return { state: "new key", message: error.message, key: error.key };
-      const refused = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
+      const refused = failure(error);
       if (refused.code === "conflict") await catchUp(session, refused);
       const later = refused.code === "busy" || refused.code === "unavailable";
       if (!later || attempt === 4 || !wanted()) return { state: "refused", error: refused };

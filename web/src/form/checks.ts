@@ -2,7 +2,8 @@
 
 import type { Problem } from "../api/client.ts";
 import { format, isEqual, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
-import { applyEdits, type Edits, REDACTED } from "./edits.ts";
+import { MASK } from "../api/masks.ts";
+import { applyEdits, type Edits } from "./edits.ts";
 import { compareNumbers, isMultiple, toDouble } from "./numbers.ts";
 import { child, find, parent } from "./pointer.ts";
 import {
@@ -68,7 +69,7 @@ function missingMembers(node: SchemaNode, value: JsonObject, pointer: string): P
 /** Return the problems of a value and of all in it. */
 export function checkValue(place: Place, value: Json, pointer: string): Problem[] {
   const { node } = place;
-  if (isSecretAt(place, value) && (value === REDACTED || String(value).startsWith("sealed:"))) return [];
+  if (isSecretAt(place, value) && (value === MASK || String(value).startsWith("sealed:"))) return [];
   const problems = messages(node, value).map((message) => ({ pointer, message }));
   if (isObject(value)) {
     problems.push(...missingMembers(node, value, pointer));
@@ -133,7 +134,7 @@ function numbers(value: Json, limits: Limits): string[] {
 
 /** Return what is wrong with a typed secret, without quoting it. */
 function secrets(value: string, limits: Limits): string[] {
-  if (value === REDACTED) return [`${REDACTED} stands for a secret that is not shown; type the secret itself`];
+  if (value === MASK) return [`${MASK} stands for a secret that is not shown; type the secret itself`];
   return value.startsWith("sealed:") ? [] : texts(value, limits);
 }
 

@@ -3,10 +3,10 @@
 import { useComputed } from "@preact/signals";
 import { useId, useRef, useState } from "preact/hooks";
 import { format, isEqual, type Json, parse } from "../api/json.ts";
+import { isHidden } from "../api/masks.ts";
 import { show, typeNames } from "./checks.ts";
 import { type Kind, whyJson } from "./fields.ts";
 import { isNumberText } from "./numbers.ts";
-import { isHidden } from "./origins.ts";
 import { find } from "./pointer.ts";
 import type { Place, SchemaNode } from "./schema.ts";
 import { useForm } from "./store.ts";

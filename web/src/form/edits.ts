@@ -7,6 +7,7 @@
 
 import type { Problem } from "../api/client.ts";
 import { format, isEqual, isObject, type Json, type JsonObject, parse } from "../api/json.ts";
+import { MASK } from "../api/masks.ts";
 import { mergePatchBetween, nullMembers } from "./changes.ts";
 import { around, child, find, isWithin, member, put, tokens } from "./pointer.ts";
 import type { SchemaTree } from "./schema.ts";
@@ -25,8 +26,6 @@ export type Edits = ReadonlyMap<string, Edit>;
 
 export const NO_EDITS: Edits = new Map();
 
-/** What stands for a secret that is not shown. */
-export const REDACTED = "***";
 const SEALED = /^sealed:/;
 
 /** Return the configuration after the edits, for showing it: a typed secret is `***`, a text that is no value is left out. */
@@ -40,7 +39,7 @@ function applied(config: JsonObject, edits: Edits, { secrets }: { secrets: boole
     const path = tokens(pointer);
     if (edit.kind === "set") result = put(result, path, edit.value) ?? {};
     else if (edit.kind === "remove") result = put(result, path, undefined) ?? {};
-    else if (edit.kind === "secret" && secrets) result = put(result, path, REDACTED) ?? {};
+    else if (edit.kind === "secret" && secrets) result = put(result, path, MASK) ?? {};
   }
   return isObject(result) ? result : {};
 }
@@ -120,13 +119,13 @@ function editsOfValue(before: Json | undefined, value: Json, pointer: string, sc
 /** Return a value without its open secrets, which are added to `secrets`; undefined if it is one. */
 function withoutSecrets(value: Json, pointer: string, schema: SchemaTree, secrets: [string, Edit][]): Json | undefined {
   if (typeof value === "string") {
-    if (value === REDACTED || SEALED.test(value) || !schema.isSecret(pointer, value)) return value;
+    if (value === MASK || SEALED.test(value) || !schema.isSecret(pointer, value)) return value;
     secrets.push([pointer, { kind: "secret", text: value }]);
     return undefined;
   }
   if (Array.isArray(value)) {
     // An item keeps its place while its secret is kept elsewhere.
-    return value.map((item, index) => withoutSecrets(item, child(pointer, index), schema, secrets) ?? REDACTED);
+    return value.map((item, index) => withoutSecrets(item, child(pointer, index), schema, secrets) ?? MASK);
   }
   if (!isObject(value)) return value;
   const members: [string, Json][] = [];

@@ -3,6 +3,7 @@
 import { useComputed } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { isEqual, isObject, type Json } from "../api/json.ts";
+import { isHidden } from "../api/masks.ts";
 import { Tag } from "../ui/elements.tsx";
 import { rangeInWords, show } from "./checks.ts";
 import { isRemovable, type Kind, titleOf } from "./fields.ts";
@@ -10,7 +11,6 @@ import {
   canSetBelow,
   type Explained,
   type Explanation,
-  isHidden,
   isRuntime,
   layerInWords,
   type Overridden,

@@ -1,9 +1,9 @@
 /** Where the values of a configuration come from, as `explain` tells. */
 
 import type { Answers } from "../api/client.ts";
-import { isObject, type Json } from "../api/json.ts";
+import type { Json } from "../api/json.ts";
+import { isHidden } from "../api/masks.ts";
 import { mergePatch } from "./changes.ts";
-import { REDACTED } from "./edits.ts";
 import { typeOf } from "./schema.ts";
 
 export type Explanation = Answers["ExplainAnswer"];
@@ -50,11 +50,4 @@ export function valueBelow(overridden: readonly Overridden[]): Json | undefined 
  */
 export function canSetBelow(value: Json | undefined, below: Json | undefined): boolean {
   return below === undefined || (!isHidden(below) && (value === undefined || typeOf(value) === typeOf(below)));
-}
-
-/** Whether a value contains a secret that is not shown. */
-export function isHidden(value: Json | undefined): boolean {
-  if (value === REDACTED) return true;
-  if (Array.isArray(value)) return value.some(isHidden);
-  return isObject(value) && Object.values(value).some(isHidden);
 }

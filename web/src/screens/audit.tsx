@@ -1,7 +1,7 @@
 /** The audit log: every change, every refused request, every secret that was delivered in plain text. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { RequestError } from "../api/client.ts";
+import { failure, type RequestError } from "../api/client.ts";
 import { type Audited, type AuditFilter, audit } from "../api/queries.ts";
 import { changeQuery, href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -130,7 +130,7 @@ function Entries({ newest, next, filter }: EntriesProps) {
       setOlder({ entries: [...older.entries, ...page.entries], next: page.next });
       setError(undefined);
     } catch (reason) {
-      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+      setError(failure(reason));
     } finally {
       setLoading(false);
     }

@@ -2,10 +2,10 @@
 
 import type { Answers, Problem } from "../api/client.ts";
 import { format, type Json, type JsonObject } from "../api/json.ts";
+import { MASK } from "../api/masks.ts";
 import { leaves } from "../form/changes.ts";
 import { find, isWithin, put, tokens } from "../form/pointer.ts";
 import type { Change } from "../ui/differences.tsx";
-import { MASK } from "../ui/value_rows.ts";
 
 type ValueChange = { old?: unknown; new?: unknown };
 type ValueChanges = Record<string, ValueChange>;

@@ -36,7 +36,7 @@ export function useSides(env: string | undefined, service: string | undefined): 
   return { env1, env2, rev1, rev2 };
 }
 
-export function swap({ env1, env2, rev1, rev2 }: Sides): Sides {
+function swap({ env1, env2, rev1, rev2 }: Sides): Sides {
   return { env1: env2, env2: env1, rev1: rev2, rev2: rev1 };
 }
 

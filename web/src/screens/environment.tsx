@@ -1,7 +1,7 @@
 /** One environment: its files, services and problems, and its activation with a dry run before it. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Answers, RequestError, request } from "../api/client.ts";
+import { type Answers, failure, type RequestError, request } from "../api/client.ts";
 import { environments } from "../api/queries.ts";
 import { changeQuery, href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -328,8 +328,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
       );
     } catch (reason) {
       setSending(false);
-      if (reason instanceof RequestError) setError(reason);
-      else throw reason;
+      setError(failure(reason));
     }
   }
   return (

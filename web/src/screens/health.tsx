@@ -105,7 +105,7 @@ function Fact({ name, children }: { name: string; children: ComponentChildren })
 }
 
 /** Return a length of time in words, in its two largest units. */
-export function duration(seconds: number): string {
+function duration(seconds: number): string {
   const parts: [number, string][] = [
     [Math.floor(seconds / 86_400), "day"],
     [Math.floor(seconds / 3_600) % 24, "hour"],

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import type { JsonObject } from "../api/json.ts";
+import { MASK } from "../api/masks.ts";
 import { changeQuery, href, route } from "../router.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
 import { mayWrite, useWhoami } from "../store/whoami.ts";
@@ -11,7 +12,6 @@ import { type Change, Differences, DocumentDifferences } from "../ui/differences
 import { Done } from "../ui/done.tsx";
 import { Await, Field, Notice, Tag, Time } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
-import { MASK } from "../ui/value_rows.ts";
 import { comparedChanges, counted } from "./changes.ts";
 import { compare, document, type History, history, positive, type Revision } from "./history_queries.ts";
 import { Rollback } from "./rollback.tsx";

@@ -1,7 +1,7 @@
 /** The files read again: what a dry run says of them, then for real; and the migrations that wait. */
 
 import { useState } from "preact/hooks";
-import { type Answers, RequestError, request } from "../api/client.ts";
+import { type Answers, failure, type RequestError, request } from "../api/client.ts";
 import { changeQuery, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Await, ErrorSummary, Notice, Tag } from "../ui/elements.tsx";
@@ -49,7 +49,7 @@ function Reading({ migrate }: { migrate: boolean }) {
       setDone(await reload({ dry_run: false, migrate }));
       invalidate("files", "change", "environment");
     } catch (reason) {
-      if (reason instanceof RequestError) setError(reason);
+      setError(failure(reason));
     } finally {
       setSending(false);
     }

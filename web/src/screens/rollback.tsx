@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Answers } from "../api/client.ts";
-import { RequestError } from "../api/client.ts";
+import { failure, type RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { href, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
@@ -126,8 +126,9 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
       );
     } catch (reason) {
       setSending(false);
-      if (reason instanceof RequestError) setError(reason);
-      if (reason instanceof RequestError && isConflict(reason)) invalidate(`change:${service}`);
+      const why = failure(reason);
+      setError(why);
+      if (isConflict(why)) invalidate(`change:${service}`);
     }
   }
   return (

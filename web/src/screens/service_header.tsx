@@ -42,7 +42,7 @@ export function ServiceHeader({ name, data, status, isProtected, route, onReset 
             <Tag tone={status.online ? "good" : "neutral"}>{status.online ? "online" : "offline"}</Tag>
           )}
           {(status?.drift ?? 0) > 0 && (
-            <a href={href(["drift"], { service: name })}>
+            <a href={href(["drift"])}>
               <Tag tone="bad">{status?.drift === 1 ? "drift" : `drift: ${status?.drift}`}</Tag>
             </a>
           )}

@@ -1,11 +1,11 @@
 /** Takes values of the other side of a comparison into the draft of a service, where they are reviewed before they are sent. */
 
 import { useState } from "preact/hooks";
+import { isHidden } from "../api/masks.ts";
 import type { Edit } from "../form/edits.ts";
 import { href } from "../router.ts";
 import type { Change } from "../ui/differences.tsx";
 import { Announcement, Notice } from "../ui/elements.tsx";
-import { MASK } from "../ui/value_rows.ts";
 import { counted } from "./changes.ts";
 
 export interface Target {
@@ -48,15 +48,10 @@ export function useTaking(target: Target | undefined, changes: readonly Change[]
 }
 
 /** Return the edit that gives a side the value of the other one; undefined if nobody can know it. */
-export function editOf(change: Change, side: "old" | "new"): Edit | undefined {
-  if (change.leftOut || holdsSecret(change.old) || holdsSecret(change.new)) return undefined;
+function editOf(change: Change, side: "old" | "new"): Edit | undefined {
+  if (change.leftOut || isHidden(change.old) || isHidden(change.new)) return undefined;
   const value = side === "old" ? change.new : change.old;
   return value === undefined ? { kind: "remove" } : { kind: "set", value };
-}
-
-function holdsSecret(value: unknown): boolean {
-  if (value === MASK) return true;
-  return typeof value === "object" && value !== null && Object.values(value).some(holdsSecret);
 }
 
 /** What is in the draft now, and the way to it. */

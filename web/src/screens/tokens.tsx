@@ -1,7 +1,7 @@
 /** The tokens of the home: administrators list, create and revoke them. */
 
 import { useRef, useState } from "preact/hooks";
-import { type Answers, RequestError, request, useToken } from "../api/client.ts";
+import { type Answers, failure, type RequestError, request, useToken } from "../api/client.ts";
 import type { Whoami } from "../api/queries.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, useResource } from "../store/resources.ts";
@@ -210,7 +210,7 @@ function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: 
       const body = { name: name.trim(), role, ...(seconds === undefined ? {} : { expires_in_seconds: seconds }) };
       onCreated(await request<Created>("POST", "/tokens", { body }));
     } catch (reason) {
-      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+      setError(failure(reason));
       setSending(false);
     }
   }
@@ -334,7 +334,7 @@ function RevokeDialog({ token, isOwn, onClose }: { token: Token; isOwn: boolean;
       if (isOwn) useToken("");
       onClose();
     } catch (reason) {
-      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+      setError(failure(reason));
       setSending(false);
     }
   }

@@ -28,7 +28,7 @@ const AT_A_TIME = 4;
 /** The list is rendered so often while comparisons come in. */
 const INTERVAL_MS = 200;
 
-export function summarize(answer: Answers["CompareAnswer"]): Summary {
+function summarize(answer: Answers["CompareAnswer"]): Summary {
   return {
     changed: Object.keys(answer.changed).length,
     onlyFirst: Object.keys(answer.only_in_env1).length,

@@ -5,7 +5,7 @@
 
 import { type Signal, signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { RequestError, token, unauthorized } from "../api/client.ts";
+import { failure, type RequestError, token, unauthorized } from "../api/client.ts";
 import { connection, listen, type ServerEvent } from "../api/event_stream.ts";
 import { isEqual, isObject, type Json } from "../api/json.ts";
 
@@ -118,7 +118,7 @@ class Resource<T> {
       const wasStale = this.#stale;
       this.#stale = true;
       const { data } = this.state.peek();
-      const why = error instanceof RequestError ? error : new RequestError("internal", 0, String(error), [], {});
+      const why = failure(error);
       this.state.value = { ...(data === undefined ? {} : { data }), error: why, loading: false };
       if (TRANSIENT.includes(why.code)) this.#loadAgain(RETRY_MS);
       else if (wasStale) this.#loadAgain();

@@ -3,10 +3,11 @@
 import type { ComponentChildren } from "preact";
 import { useMemo } from "preact/hooks";
 import type { Json } from "../api/json.ts";
+import { MASK } from "../api/masks.ts";
 import { useDeferred } from "./deferred.ts";
 import { Tag } from "./elements.tsx";
 import { PlaceName } from "./place_name.tsx";
-import { documentRows, MASK, type Row, valueRows, visible } from "./value_rows.ts";
+import { documentRows, type Row, valueRows, visible } from "./value_rows.ts";
 
 /** A place with the value of each side; a side that has none lacks it. */
 export interface Change {

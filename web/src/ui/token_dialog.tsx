@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { RequestError, useToken } from "../api/client.ts";
+import { failure, RequestError, useToken } from "../api/client.ts";
 import { whoami } from "../api/queries.ts";
 import { Dialog, ErrorSummary, Field } from "./elements.tsx";
 
@@ -19,7 +19,7 @@ export function TokenDialog({ onClose }: { onClose: () => void }) {
       useToken(token, { inMemory });
       onClose();
     } catch (reason) {
-      setError(reason instanceof RequestError ? reason : new RequestError("internal", 0, String(reason), [], {}));
+      setError(failure(reason));
     } finally {
       setTrying(false);
     }

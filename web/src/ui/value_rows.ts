@@ -3,9 +3,6 @@
 import { format, isEqual, isObject, type Json } from "../api/json.ts";
 import { diffItems, diffLines, diffWords, likeness, type Run } from "./text_diff.ts";
 
-/** What the daemon shows in place of a secret. */
-export const MASK = "***";
-
 export interface Row {
   kind: Run["kind"] | "gap";
   /** The text in parts; those that are not `same` differ from the other side. Of a `gap`: how many lines are left out. */

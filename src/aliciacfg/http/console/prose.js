@@ -1,1 +1,1 @@
-import{_t as e,g as t}from"./app.js";function n({text:n}){return t(e,{children:n.split("`").map((e,n)=>n%2==1?t(`code`,{children:e},`${n} ${e}`):e)})}export{n as t};
+import{g as e,vt as t}from"./app.js";function n({text:n}){return e(t,{children:n.split("`").map((t,n)=>n%2==1?e(`code`,{children:t},`${n} ${t}`):t)})}export{n as t};
