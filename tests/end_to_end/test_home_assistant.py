@@ -19,6 +19,7 @@ from aliciacfg.mqtt.broker.passwords import password_file
 from broker_proxies import older_broker
 from brokers import Broker
 from builders import environment_file
+from callers import bearing, token
 from daemons import Daemon
 from home_assistant import HomeAssistant, home_assistant, left_behind
 from machine import wait_until
@@ -518,7 +519,7 @@ def test_of_several_daemons_the_one_that_leads_serves_home_assistant(
     assert asyncio.run(left_behind(broker.port, protocol=5)) == []
 
 
-PASSWORDS = {"config_service": "d", "home_assistant": "h", "stranger": "s", "bell": "b"}
+PASSWORDS = {"config_service": "d", "home_assistant": "h", "stranger": "s", "bell": "b", "gong": "g"}
 RULES = {
     "services": {"bell": {"write": {"allowed_services": ["home_assistant"]}}},
     "users": ["home_assistant"],
@@ -620,3 +621,32 @@ async def test_a_broker_that_denies_what_is_published_is_told(ruled: Daemon, gua
 
 def _health(daemon: Daemon) -> bool:
     return "undelivered:home_assistant" in daemon.http("GET", "/health").json.get("alerts", {})
+
+
+async def test_nothing_is_told_of_a_service_that_the_rules_hide(ruled: Daemon, guarded: Broker):
+    """Neither that it has a new revision nor that a copy rejected one: no name, no place, no text."""
+    (guarded.directory.parent / "acl").write_text(the_list())
+    guarded.start()
+    ruled.start()
+    operator = bearing(ruled, token(ruled, "operator", role="admin"))
+    async with (
+        home_assistant(guarded.port, **account("home_assistant")) as seen,
+        client(guarded.port, **account("gong")) as gong,
+    ):
+        await shown(seen)
+        await seen.bus.subscribe("alicia/ha/event/#")
+        answer = await asyncio.to_thread(operator, "PATCH", "/config/gong", {"settings": {"hidden_place": 1}})
+        assert answer.status == 200, answer
+        report = {"instance": "g1", "revision": answer.json["revision"], "checksum": answer.json["checksum"]}
+        report |= {"status": "rejected", "error": "hidden text"}
+        await gong.publish("alicia/config/applied/gong", report)
+        answer = await asyncio.to_thread(operator, "PATCH", "/config/bell", {"settings": {"volume": 5}})
+        assert answer.status == 200, answer
+        await seen.until(lambda: seen.events("bell"), why="what it may know")
+        instances = "/config/gong/instances"
+        await asyncio.to_thread(wait_until, lambda: "hidden text" in operator("GET", instances).body.decode())
+        last = await asyncio.to_thread(operator, "PATCH", "/config/bell", {"settings": {"volume": 6}})
+        await seen.until(
+            lambda: seen.events("bell")[-1]["revision"] == last.json["revision"], why="what comes after both"
+        )
+        assert [topic for topic in seen._last if "gong" in topic] == []

@@ -24,9 +24,14 @@ class Events:
         self._pace = Pace(_PER_SECOND)
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=_MAX_WAITING)
 
-    def revision(self, record: RecordHead) -> None:
-        """Tell of a new revision; never of a value."""
-        changed: list[Json] = list(record.changed[:_MAX_POINTERS])
+    def revision(self, record: RecordHead, *, places: bool) -> None:
+        """Tell of a new revision; never of a value.
+
+        Args:
+            record: The revision.
+            places: Whether to name the places that changed; there settings appear.
+        """
+        changed: list[Json] = list(record.changed[:_MAX_POINTERS]) if places else []
         self._add(
             topics.identifier_of(record.service),
             discovery.REVISION,

@@ -137,7 +137,7 @@ class Home:
     @property
     def stages(self) -> list[str] | None:
         """The environments that Home Assistant may choose from; None where it may activate none."""
-        if not self._is_shown(self._state.active) or not self._authorizer.access.allows(self.caller, "admin"):
+        if not self.shows_settings or not self._authorizer.access.allows(self.caller, "admin"):
             return None
         sources = self._files.sources
         known = () if sources is None else sources.environments
@@ -146,6 +146,15 @@ class Home:
             for name in {*known, self._state.active}
             if name == self._state.active or (self._is_shown(name) and not self._files.problems(name))
         )
+
+    def sees(self, service: str) -> bool:
+        """Return whether Home Assistant may know of a service."""
+        return self._authorizer.access.allows(self.caller, "read", service)
+
+    @property
+    def shows_settings(self) -> bool:
+        """Whether settings of the active environment appear."""
+        return self._is_shown(self._state.active)
 
     def home_message(self) -> bytes:
         """Return the device message of the home itself."""
@@ -222,11 +231,11 @@ class Home:
         """Return the device of a service with as many entities as there is room for; None if it does not appear."""
         entry = self._state.committed(ConfigId(self._state.active, service))
         access = self._authorizer.access
-        if entry.live is None or not access.allows(self.caller, "read", service):
+        if entry.live is None or not self.sees(service):
             return None
         found: list[Entity] = []
         document = {} if entry.effective is None else entry.effective.document
-        if entry.effective is not None and self._is_shown(self._state.active):
+        if entry.effective is not None and self.shows_settings:
             found = entities_of(
                 entry.effective.schema.tree,
                 document,

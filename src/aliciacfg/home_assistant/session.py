@@ -205,8 +205,8 @@ class HomeAssistantSession:
             return
         active = self._state.active
         for record in plan.records:
-            if record.environment == active and not record.deleted:
-                self._events.revision(record)
+            if record.environment == active and not record.deleted and self._home.sees(record.service):
+                self._events.revision(record, places=self._home.shows_settings)
         if self._dirty is not None:
             self._dirty.update(known.service for known in plan.entries if known.environment == active)
         self._wake.set()
@@ -398,6 +398,7 @@ class HomeAssistantSession:
 
     def _tell_rejections(self) -> None:
         for item in self._instances.unsettled("rejected"):
-            if (item.service, item.instance, item.revision) not in self._rejected:
+            is_told = (item.service, item.instance, item.revision) in self._rejected
+            if not is_told and self._home.sees(item.service):
                 self._events.rejected(item)
         self._rejected = self._rejections()
