@@ -14,14 +14,23 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 WIDTH, HEIGHT = 1200, 740
 PHONE = 390
-AS_WEBP = """async png => {
-  const image = new Image();
-  image.src = `data:image/png;base64,${png}`;
-  await image.decode();
+# Draws pictures side by side.
+AS_WEBP = """async pngs => {
+  const images = [];
+  for (const png of pngs) {
+    const image = new Image();
+    image.src = `data:image/png;base64,${png}`;
+    await image.decode();
+    images.push(image);
+  }
   const canvas = document.createElement("canvas");
-  canvas.width = image.width;
-  canvas.height = image.height;
-  canvas.getContext("2d").drawImage(image, 0, 0);
+  canvas.width = images.reduce((width, image) => width + image.width + 15, -15);
+  canvas.height = Math.max(...images.map(image => image.height));
+  let left = 0;
+  for (const image of images) {
+    canvas.getContext("2d").drawImage(image, left, 0);
+    left += image.width + 15;
+  }
   return canvas.toDataURL("image/webp", 0.9);
 }"""
 
@@ -58,8 +67,12 @@ async def _pictures(url: str, token: str, directory: Path) -> None:
         await console.show(url, "#/services/voice_router?tab=history&rev=3", page)
         await _take(page, "history", "light")
         await page.set_viewport_size({"width": PHONE, "height": HEIGHT})
-        await console.show(url, "#/services", page)
-        await _take(page, "phone", "dark")
+        await page.emulate_media(color_scheme="dark")
+        phones: list[bytes] = []
+        for route in ("#/services?sort=-changed", "#/services/sonos_service", "#/drift"):
+            await console.show(url, route, page)
+            phones.append(await page.screenshot())
+        await _save(page, "phone", *phones)
 
 
 async def _form(console: "Console", page: "Page", url: str) -> None:
@@ -84,10 +97,13 @@ async def _take(page: "Page", name: str, theme: str) -> None:
 
     await page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     await page.evaluate(QUIET)
-    taken = base64.b64encode(await page.screenshot()).decode()
+    await _save(page, name, await page.screenshot())
+
+
+async def _save(page: "Page", name: str, *taken: bytes) -> None:
     # A third of the bytes of a PNG. The browser has the encoder.
     empty = await page.context.new_page()
-    data: str = await empty.evaluate(AS_WEBP, taken)
+    data: str = await empty.evaluate(AS_WEBP, [base64.b64encode(png).decode() for png in taken])
     await empty.close()
     (IMAGES / f"console-{name}.webp").write_bytes(base64.b64decode(data.partition(",")[2]))
 
