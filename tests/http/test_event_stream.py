@@ -21,7 +21,7 @@ from aliciacfg.http import event_stream
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Position
-from aliciacfg.operations import event_feed
+from aliciacfg.operations import event_feed, event_reader
 from aliciacfg.operations.table import BY_NAME
 from builders import environment_file
 from event_streams import Stream, listen
@@ -215,7 +215,7 @@ async def test_what_cannot_be_told_is_read_again(tmp_path: Path):
 
 async def test_too_much_that_was_missed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """If the log does not reach back so far, and more configurations changed since than are told."""
-    monkeypatch.setattr(event_feed, "_MAX_MISSED", 1)
+    monkeypatch.setattr(event_reader, "_MAX_MISSED", 1)
     async with home(tmp_path) as found:
         log = found.made.parts.service.events._parts.log
         log._items.clear()
@@ -365,7 +365,7 @@ async def test_a_quiet_stream_is_kept_open(tmp_path: Path, monkeypatch: pytest.M
     """
     monkeypatch.setattr(event_stream, "_HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr(event_feed, "_TICK_SECONDS", 0.01)
-    monkeypatch.setattr(event_feed, "_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(event_reader, "CHECK_SECONDS", 0.01)
     limits = Limits(idle_seconds=0.2, send_seconds=5)
     async with home(tmp_path, limits=limits) as found, found.listen("?service=lamp&event=change") as stream:
         await stream.next("hello")

@@ -17,7 +17,8 @@ from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
-from aliciacfg.operations.event_feed import EventFeed, FeedParts
+from aliciacfg.operations.event_feed import EventFeed
+from aliciacfg.operations.event_states import FeedParts
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.identity import Identity
 from aliciacfg.operations.ledger import Ledger

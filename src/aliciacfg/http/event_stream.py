@@ -20,7 +20,8 @@ from aliciacfg.http.connections import Connections
 from aliciacfg.http.responses import HEADERS
 from aliciacfg.model import names
 from aliciacfg.model.records import Position
-from aliciacfg.operations.event_feed import OPERATION, Event, EventReader, Wanted
+from aliciacfg.operations.event_reader import OPERATION, EventReader, Wanted
+from aliciacfg.operations.event_states import Event
 from aliciacfg.operations.service import ConfigService
 
 MEDIA_TYPE = "text/event-stream"
