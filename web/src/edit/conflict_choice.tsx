@@ -5,7 +5,8 @@ import type { Edit } from "../form/edits.ts";
 import { Time } from "../ui/elements.tsx";
 import { text, visible } from "../ui/value_rows.ts";
 import type { Conflict } from "./conflicts.ts";
-import type { News, Session } from "./session.ts";
+import type { News } from "./revisions.ts";
+import type { Session } from "./session.ts";
 
 export function Conflicts({ session }: { session: Session }) {
   const conflicts = session.conflicts.value;

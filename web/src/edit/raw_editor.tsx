@@ -13,7 +13,8 @@ import { Field, Notice, Problems } from "../ui/elements.tsx";
 import { makeEditor, showText } from "./codemirror.ts";
 import { lineOf, placeOf, readText, TextError, writeText } from "./config_text.ts";
 import type { TextFormat } from "./drafts.ts";
-import type { Base, Session } from "./session.ts";
+import type { Base } from "./revisions.ts";
+import type { Session } from "./session.ts";
 
 export interface RawEditorProps {
   session: Session;

@@ -3,7 +3,7 @@
 import { type Answers, configPath, RequestError, request } from "../api/client.ts";
 import type { Json, JsonObject } from "../api/json.ts";
 import { put, tokens } from "../form/pointer.ts";
-import type { Base } from "./session.ts";
+import type { Base } from "./revisions.ts";
 
 export type Explained = Answers["ExplainAnswer"];
 type RefusedEdit = Answers["RefusedEdit"];

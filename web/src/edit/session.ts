@@ -6,26 +6,16 @@
  */
 
 import { batch, effect, signal } from "@preact/signals";
-import { type Answers, configPath, type Problem, RequestError, request, token } from "../api/client.ts";
-import { isEqual, type Json, type JsonObject } from "../api/json.ts";
-import { type Change, type Edit, type Edits, hasSecrets, NO_EDITS } from "../form/edits.ts";
+import { type Answers, configPath, type Problem, RequestError, request } from "../api/client.ts";
+import { isEqual, type JsonObject } from "../api/json.ts";
+import { type Change, type Edits, hasSecrets, NO_EDITS } from "../form/edits.ts";
 import { find, isWithin } from "../form/pointer.ts";
 import { draftsOf, dropDraft, tabsWithDraft } from "../store/drafts.ts";
 import { type Conflict, mergeChanges } from "./conflicts.ts";
 import { type Draft, keepDraft, mayHaveSecret, readDraft, type TextFormat } from "./drafts.ts";
+import { type Base, type HistoryItem, isNewer, mergedNews, type News } from "./revisions.ts";
 import { isOpen, thisTab, thisTabNow } from "./tabs.ts";
 import { newestRevisions, type Outcome, type Write, type WriteAnswer } from "./write.ts";
-
-export type HistoryItem = Answers["HistoryItem"];
-
-/** A configuration as the daemon has it; revision 0 is what the files say while that is not valid. */
-export interface Base {
-  config: JsonObject;
-  revision: number;
-  epoch: number;
-  /** Whether neither the daemon nor a file has anything of it. */
-  absent?: boolean;
-}
 
 /** What is reviewed: the edits of the session, or something that the daemon does by itself. */
 export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
@@ -40,14 +30,6 @@ export type Failure = Exclude<Outcome, { kind: "done" }> & {
   /** The edits of which it was made. */
   sent: Edits;
 };
-
-/** What others changed since the user began to look. */
-export interface News {
-  revision: number;
-  /** The revisions between, newest first; none if the history cannot be read. */
-  entries: HistoryItem[];
-  changes: Change[];
-}
 
 /** The text of the raw editor while it differs from the configuration. */
 export interface RawText {
@@ -408,75 +390,3 @@ export class Session {
     }
   }
 }
-
-function isNewer(next: Base, before: Base): boolean {
-  if (next.epoch !== before.epoch) return next.epoch > before.epoch;
-  if (next.revision !== before.revision) return next.revision > before.revision;
-  // Readers may see a revision differently now, as when a schema makes a value a secret.
-  return !isEqual(next.config, before.config);
-}
-
-function mergedNews(before: News | undefined, next: News): News {
-  if (before === undefined) return next;
-  const entries = new Map([...next.entries, ...before.entries].map((entry) => [entry.revision, entry]));
-  const changes = new Map<string, Change>();
-  for (const change of [...before.changes, ...next.changes]) {
-    const first = changes.get(change.pointer);
-    const old: Json | undefined = first === undefined ? change.old : first.old;
-    changes.set(change.pointer, { ...change, ...(old === undefined ? {} : { old }) });
-  }
-  return {
-    revision: next.revision,
-    entries: [...entries.values()].sort((one, other) => other.revision - one.revision),
-    changes: [...changes.values()],
-  };
-}
-
-const sessions = new Map<string, Session>();
-
-/** Return the session of a service in an environment; it begins with the first call. */
-export function sessionOf(service: string, environment: string, base: Base): Session {
-  const key = `${environment}/${service}`;
-  const found = sessions.get(key);
-  // It was deleted since.
-  if (found !== undefined && base.absent && found.base.peek().revision > 0) found.base.value = base;
-  if (found !== undefined) return found;
-  const made = new Session(service, environment, base);
-  sessions.set(key, made);
-  return made;
-}
-
-function openSession(service: string, environment: string): Session | undefined {
-  return sessions.get(`${environment}/${service}`);
-}
-
-/**
- * Put an edit into the draft of a service, as when a value of another environment is taken.
- *
- * @throws RequestError if the configuration cannot be read.
- */
-export async function addEdit(service: string, environment: string, pointer: string, edit: Edit): Promise<void> {
-  let session = openSession(service, environment);
-  if (session === undefined) {
-    const answer = await request<Answers["ConfigAnswer"]>("GET", configPath(service), { query: { environment } });
-    session = sessionOf(service, environment, baseOf(answer));
-  }
-  await session.settled();
-  const rest = [...session.edits.peek()].filter(([edited]) => !isWithin(edited, pointer));
-  session.edits.value = new Map([...rest, [pointer, edit]]);
-  session.refreshText();
-  session.keep();
-}
-
-function baseOf({ config, revision, epoch }: Answers["ConfigAnswer"]): Base {
-  return { config: config as JsonObject, revision, epoch };
-}
-
-globalThis.addEventListener?.("pagehide", () => {
-  for (const session of sessions.values()) session.keep();
-});
-let hadToken = token.peek() !== "";
-token.subscribe((value) => {
-  if (hadToken && value === "") for (const session of sessions.values()) session.forgetSecrets();
-  hadToken = value !== "";
-});

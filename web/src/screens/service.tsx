@@ -19,7 +19,8 @@ import {
   schemaOf,
   statusOf,
 } from "../edit/service_data.ts";
-import { type Reviewed, type Session, sessionOf } from "../edit/session.ts";
+import type { Reviewed, Session } from "../edit/session.ts";
+import { sessionOf } from "../edit/sessions.ts";
 import { Form, type Only } from "../form/form.tsx";
 import { readSchema, type SchemaTree } from "../form/schema.ts";
 import { changeQuery, href, type Route } from "../router.ts";

@@ -34,7 +34,7 @@ export function useTaking(target: Target | undefined, changes: readonly Change[]
     if (target === undefined) return;
     setFailure(undefined);
     try {
-      const { addEdit } = await import("../edit/session.ts");
+      const { addEdit } = await import("../edit/sessions.ts");
       for (const change of wanted) {
         const edit = editOf(change, target.side);
         if (edit !== undefined) await addEdit(target.service, target.env, change.pointer, edit);

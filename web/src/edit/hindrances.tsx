@@ -1,0 +1,195 @@
+/** What hinders a write: what the daemon refused, what it asks first, and what is not known. */
+
+import { signal } from "@preact/signals";
+import { type RequestError, unauthorized } from "../api/client.ts";
+import { unsent } from "../form/edits.ts";
+import { ErrorSummary, Notice, Problems } from "../ui/elements.tsx";
+import { TokenDialog } from "../ui/token_dialog.tsx";
+import type { Failure, Reviewed, Session } from "./session.ts";
+import type { Trial } from "./trial.ts";
+
+interface HindranceProps {
+  trial: Trial;
+  session: Session;
+  of: Reviewed;
+  onPlace: (pointer: string) => void;
+  onRetry: () => void;
+}
+
+/** What hinders the write, if anything does. */
+export function Hindrance({ trial, session, of, onPlace, onRetry }: HindranceProps) {
+  switch (trial.state) {
+    case "trying":
+      return (
+        <p class="loading" role="status">
+          Trying it out …
+        </p>
+      );
+    case "undecided":
+      return <p>Decide each of them; then the daemon tries out the rest.</p>;
+    case "nothing":
+      return (
+        <Notice title="Nothing differs from what is in force.">
+          {of.kind === "edits" && session.edits.value.size > 0 && (
+            <button type="button" onClick={() => session.discard()}>
+              Discard the edits
+            </button>
+          )}
+        </Notice>
+      );
+    case "unsent":
+      return <Unsent session={session} onPlace={onPlace} />;
+    case "new key":
+      return (
+        <Notice tone="bad" title="The daemon has another key.">
+          <p>{trial.message}</p>
+          <button
+            type="button"
+            class="danger"
+            onClick={() =>
+              void import("../form/sealing.ts").then((sealing) => sealing.acceptKey(trial.key)).then(onRetry)
+            }
+          >
+            Accept the new key
+          </button>
+        </Notice>
+      );
+    case "refused":
+      return <Refused error={trial.error} onPlace={onPlace} onRetry={onRetry} />;
+    case "ready":
+      return null;
+  }
+}
+
+function Unsent({ session, onPlace }: { session: Session; onPlace: (pointer: string) => void }) {
+  const broken = session.text.value?.broken;
+  const problems = unsent(session.edits.value);
+  return (
+    <Notice tone="bad" title="This cannot be sent yet.">
+      {broken !== undefined && <p>The text of the raw editor is no configuration: {broken}</p>}
+      {problems.length > 0 && <Problems problems={problems} onPlace={onPlace} />}
+    </Notice>
+  );
+}
+
+interface BreakingProps {
+  error: RequestError;
+  allowed: boolean;
+  onAllow: (allowed: boolean) => void;
+}
+
+/** Asks whether a change that programs may not bear is wanted nevertheless. */
+export function Breaking({ error, allowed, onAllow }: BreakingProps) {
+  return (
+    <Notice tone="warning" title={error.message.replace(/\. Send allow_breaking.*$/, ".")}>
+      <Problems problems={error.problems} />
+      <label class="check">
+        <input type="checkbox" checked={allowed} onChange={(event) => onAllow(event.currentTarget.checked)} />
+        Do it nevertheless: programs that rely on these members may fail
+      </label>
+    </Notice>
+  );
+}
+
+function Refused({
+  error,
+  onPlace,
+  onRetry,
+}: {
+  error: RequestError;
+  onPlace: (pointer: string) => void;
+  onRetry: () => void;
+}) {
+  const advice = ADVICE[error.code];
+  return (
+    <>
+      <ErrorSummary error={error} onPlace={onPlace} />
+      {advice && <p>{advice}</p>}
+      {error.code === "unauthorized" && <AskToken />}
+      {TRY_AGAIN.has(error.code) && (
+        <button type="button" onClick={onRetry}>
+          Try again
+        </button>
+      )}
+    </>
+  );
+}
+
+const TRY_AGAIN: ReadonlySet<string> = new Set([
+  "busy",
+  "unavailable",
+  "internal",
+  "unreachable",
+  "conflict",
+  "forbidden",
+  "not_found",
+]);
+const ADVICE: Record<string, string> = {
+  invalid_request:
+    "The daemon does not understand the request. A page that is older than the daemon may be the reason: load it again; the draft is kept.",
+  unauthorized: "Your edits are kept.",
+  forbidden: "Your edits are kept. Another token may be allowed to do this.",
+  not_found: "Your edits are kept. The service or the environment may have been removed meanwhile.",
+  conflict: "The newer revision is read; your edits are kept.",
+  too_large: "Shorten a value, or put less into this service.",
+  validation_failed: "Choose a place to correct it.",
+  busy: "Your edits are kept. The daemon has too much to do at present.",
+  unavailable: "Your edits are kept. The daemon cannot use its store or its files at present.",
+  internal: "Your edits are kept. The daemon's log has the details.",
+  unreachable: "Nothing was sent that changes anything. Your edits are kept.",
+};
+
+/** Whether the dialog that asks for a token is open: it has a form, so it cannot stand inside that of the review. */
+const asking = signal(false);
+
+function AskToken() {
+  return (
+    <button
+      type="button"
+      onClick={() => {
+        asking.value = true;
+      }}
+    >
+      Enter a token
+    </button>
+  );
+}
+
+/** The dialog that asks for a token, beside that of the review. */
+export function Asking() {
+  if (!asking.value || unauthorized.value === undefined) return null;
+  return (
+    <TokenDialog
+      onClose={() => {
+        asking.value = false;
+      }}
+    />
+  );
+}
+
+/** Why the write itself was not carried out, or may have been. */
+export function Failed({ failure, onPlace }: { failure: Failure; onPlace: (pointer: string) => void }) {
+  const { kind, error } = failure;
+  if (kind === "conflict") {
+    return (
+      <Notice tone="warning" title="Somebody else changed it first. Nothing of yours was applied.">
+        <p>This is what your edits would change of the newer revision.</p>
+      </Notice>
+    );
+  }
+  if (kind === "unknown") {
+    return (
+      <Notice tone="warning" title="It is not known whether the change was applied.">
+        <p>{error.message}</p>
+        <p>“Ask again” sends the same request, which is carried out once.</p>
+      </Notice>
+    );
+  }
+  return (
+    <>
+      <ErrorSummary error={error} onPlace={onPlace} />
+      <p>{ADVICE[error.code]}</p>
+      {error.code === "unauthorized" && <AskToken />}
+    </>
+  );
+}
