@@ -118,6 +118,8 @@ async def test_tokens_are_for_administrators(tmp_path: Path):
         status, answer = await found.ask("POST", "/tokens", body, token=admin, Forwarded="for=192.0.2.1")
         assert (status, answer["code"]) == (403, "forbidden")
         assert "HTTPS" in answer["message"]
+        for seconds in (0, -1, 1e10, 1e308):
+            assert (await found.ask("POST", "/tokens", {**body, "expires_in_seconds": seconds}, token=admin))[0] == 400
         proxied = await found.ask("GET", "/whoami", token=admin, Forwarded="for=192.0.2.1")
         assert (proxied[1]["private"], proxied[1]["tokens"]) == (False, False)
         assert len((await found.ask("GET", "/tokens", token=admin))[1]["tokens"]) == 2

@@ -222,3 +222,13 @@ test("another screen adds an edit to the draft", async () => {
   assert.deepEqual([...session.edits.value], [["/a", set(3)]]);
   assert.ok(draftsOf().has(`dev/${service}`));
 });
+
+test("what others keep under the name of drafts does no harm", async () => {
+  for (const name of ["draft/%E0%A4%A/x/y", "draft/", "draft/%", "draft/dev"]) {
+    storage.setItem(`aliciacfg.${name}`, "rubbish");
+  }
+  const session = await opened();
+  session.edits.value = new Map([["/a", set(2)]]);
+  session.keep();
+  assert.ok(draftsOf().has(`dev/${service}`));
+});

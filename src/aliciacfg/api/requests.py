@@ -22,6 +22,7 @@ from aliciacfg.api.fields import (
 from aliciacfg.model.records import AuditOutcome, Role
 
 MAX_WAIT_SECONDS = 300
+_CENTURY_SECONDS = 36_525 * 86_400
 MAX_BATCH_UPDATES = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
@@ -224,12 +225,13 @@ class TokenCreateRequest(Request, frozen=True, kw_only=True):
     Attributes:
         name: The name of its bearer, as in the access rules.
         role: What it adds to the rules for that name.
-        expires_in_seconds: How long it is valid; without it, until it is revoked.
+        expires_in_seconds: How long it is valid, at most 100 years; without it, until it is revoked.
     """
 
     name: str
     role: Role = "service"
-    expires_in_seconds: Annotated[float, Meta(gt=0)] | None = None
+    # Beyond some years calendars have no date for it.
+    expires_in_seconds: Annotated[float, Meta(gt=0, le=_CENTURY_SECONDS)] | None = None
 
 
 class TokenRevokeRequest(Request, frozen=True, kw_only=True):

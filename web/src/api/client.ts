@@ -134,15 +134,10 @@ export async function request<T>(method: string, path: string, options: Options 
   let body: Json = null;
   try {
     body = parse(text);
-  } catch {
-    if (response.ok)
-      throw new RequestError(
-        "internal",
-        response.status,
-        "The answer is not JSON; is this the daemon, or a proxy?",
-        [],
-        {},
-      );
+  } catch {}
+  if (response.ok && !isObject(body)) {
+    const message = "The answer is no JSON object; is this the daemon, or a proxy?";
+    throw new RequestError("internal", response.status, message, [], {});
   }
   if (response.ok || (isObject(body) && body.status === "success")) {
     // Some answers need no token, so they do not say that the others are allowed by now.

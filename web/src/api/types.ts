@@ -3291,7 +3291,7 @@ export interface operations {
                      * @enum {unknown}
                      */
                     role?: "admin" | "metrics" | "reader" | "service" | "writer";
-                    /** @description How long it is valid; without it, until it is revoked. */
+                    /** @description How long it is valid, at most 100 years; without it, until it is revoked. */
                     expires_in_seconds?: number | null;
                 };
             };

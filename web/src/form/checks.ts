@@ -9,8 +9,8 @@ import { child, find, parent } from "./pointer.ts";
 import {
   isSecretAt,
   type Limits,
+  matches,
   type Place,
-  regExp,
   type SchemaNode,
   type SchemaTree,
   step,
@@ -149,7 +149,7 @@ function texts(value: string, { minLength, maxLength, pattern, format }: Limits)
   }
   if (maxLength !== undefined && length > maxLength) found.push(`expected at most ${count(maxLength, "character")}`);
   for (const text of pattern) {
-    if (regExp(text)?.test(value) === false) found.push(`expected a text that matches ${text}`);
+    if (matches(text, value) === false) found.push(`expected a text that matches ${text}`);
   }
   if (format !== undefined && FORMATS[format]?.test(value) === false)
     found.push(`expected a text in the format ${format}`);

@@ -297,7 +297,7 @@ function resolve(root: JsonObject, reference: string): Json | undefined {
 function memberSchemas(schema: JsonObject, name: string): [Json | undefined, annotates: boolean][] {
   const declared = member(schema.properties, name);
   const patterns = isObject(schema.patternProperties)
-    ? Object.entries(schema.patternProperties).filter(([pattern]) => regExp(pattern)?.test(name))
+    ? Object.entries(schema.patternProperties).filter(([pattern]) => matches(pattern, name))
     : [];
   const found: [Json | undefined, boolean][] = patterns.map(([, inner]) => [inner, false]);
   if (declared !== undefined) found.push([declared, true]);
@@ -305,13 +305,46 @@ function memberSchemas(schema: JsonObject, name: string): [Json | undefined, ann
   return found;
 }
 
-/** Return a pattern of JSON Schema as a regular expression; undefined if this browser cannot read it. */
-export function regExp(pattern: string): RegExp | undefined {
+/** So many ways to match a text are tried at most, as far as a pattern shows it: some hundredths of a second. */
+const MOST_WAYS = 1e7;
+
+/**
+ * Whether a text matches a pattern of JSON Schema; undefined if this browser cannot tell.
+ *
+ * A browser tries one way after the other, so that `^(a+)+$` takes years for a few characters, and the page hangs. Then
+ * the daemon alone tells, whose expressions take a time that grows with the text.
+ */
+export function matches(pattern: string, text: string): boolean | undefined {
+  if (text.length ** repetitions(pattern) > MOST_WAYS) return undefined;
   try {
-    return new RegExp(pattern, "u");
+    return new RegExp(pattern, "u").test(text);
   } catch {
     return undefined;
   }
+}
+
+const REPETITION = /^(?:[*+]|\{\d+(?:,\d*)?\})/;
+
+/** Return how many repetitions a pattern has; infinite if one of them repeats another one, a choice or an option. */
+function repetitions(pattern: string): number {
+  // What is no part of an expression's structure: escaped characters and classes of characters.
+  const plain = pattern.replace(/\\[\s\S]|\[(?:\\[\s\S]|[^\]\\])*\]/g, "x");
+  let count = 0;
+  // Whether each group that is open has a repetition, a choice or an option.
+  const open = [false];
+  for (let at = 0; at < plain.length; at += 1) {
+    const inner = plain[at] === ")" && open.length > 1 ? open.pop() : false;
+    const outer = open.length - 1;
+    if (plain[at] === "(") open.push(false);
+    else if (plain[at] === "|" || (plain[at] === "?" && plain[at - 1] !== "(") || inner) open[outer] = true;
+    const repeated = plain[at] === "(" ? null : REPETITION.exec(plain.slice(at + 1, at + 20));
+    if (repeated === null) continue;
+    if (inner) return Number.POSITIVE_INFINITY;
+    at += repeated[0].length;
+    open[outer] = true;
+    count += 1;
+  }
+  return count;
 }
 
 function marked(schemas: readonly JsonObject[]): boolean | undefined {

@@ -26,9 +26,18 @@ function draftName({ environment, service, tab }: DraftPlace): string {
   return `${PREFIX}${[environment, service, tab].map(encodeURIComponent).join("/")}`;
 }
 
+/** Return what the name of a draft consists of; nothing if another program of this origin gave it. */
+function partsOf(name: string): string[] {
+  try {
+    return name.slice(PREFIX.length).split("/").map(decodeURIComponent);
+  } catch {
+    return [];
+  }
+}
+
 function places(): DraftPlace[] {
   return rememberedNames(PREFIX).flatMap((name) => {
-    const [environment, service, tab] = name.slice(PREFIX.length).split("/").map(decodeURIComponent);
+    const [environment, service, tab] = partsOf(name);
     return environment === undefined || service === undefined || tab === undefined
       ? []
       : [{ environment, service, tab }];

@@ -112,9 +112,16 @@ export function ago(seconds: number, present = Date.now() / 1000): string {
   return "just now";
 }
 
+/** The last time that a browser knows as a date, in Unix seconds: in the year 275760. */
+const LAST_SECONDS = 8.64e12;
+
+function isDate(seconds: number): boolean {
+  return Math.abs(seconds) <= LAST_SECONDS;
+}
+
 /** Return a time as date and time of this place. `seconds` is a Unix time. */
 export function moment(seconds: number): string {
-  return MOMENT.format(seconds * 1000);
+  return isDate(seconds) ? MOMENT.format(seconds * 1000) : "no date";
 }
 
 /** A Unix time in words, with the date and time as its title. */
@@ -127,7 +134,7 @@ function Ago({ seconds }: { seconds: number }) {
   // A signal as text: when the clock goes on, only the text is written again, and only if it is another one.
   const text = useMemo(() => computed(() => ago(seconds, now.value)), [seconds]);
   return (
-    <time dateTime={new Date(seconds * 1000).toISOString()} title={moment(seconds)}>
+    <time dateTime={isDate(seconds) ? new Date(seconds * 1000).toISOString() : ""} title={moment(seconds)}>
       {text}
     </time>
   );

@@ -6,7 +6,7 @@ import { type Edit, NO_EDITS } from "../../src/form/edits.ts";
 import { blank, isOpen, kindOf, matching, memberNames, titleOf } from "../../src/form/fields.ts";
 import { compareNumbers, isInteger, isMultiple, isNumberText } from "../../src/form/numbers.ts";
 import { find } from "../../src/form/pointer.ts";
-import { readSchema, type SchemaNode, step } from "../../src/form/schema.ts";
+import { matches, readSchema, type SchemaNode, step } from "../../src/form/schema.ts";
 
 const object = (text: string) => parse(text) as JsonObject;
 
@@ -259,4 +259,34 @@ test("a schema that refers to itself at once is read", () => {
   assert.equal(kindOf(loop.at("/a"), undefined, []), "json");
   assert.ok(loop.at("/b/b/b/a").node.described);
   assert.equal(find({}, "/b"), undefined);
+});
+
+test("a pattern that a browser would try for years is left to the daemon", () => {
+  const text = `${"a".repeat(60)}!`;
+  const slow = [
+    "^(a+)+$",
+    "^(a|aa)*$",
+    "^(?:a?a?)*$",
+    "^((a)*b?){2,}$",
+    "^(?<x>[a-z]*)+$",
+    "^a*a*a*a*a*a*$",
+    "(x+x+)+y",
+  ];
+  for (const pattern of slow) assert.equal(matches(pattern, text), undefined, pattern);
+  assert.equal(matches("^a*a*$", "a".repeat(100_000)), undefined);
+});
+
+test("other patterns are tried in the browser", () => {
+  const tried: [pattern: string, text: string, expected: boolean | undefined][] = [
+    ["^[a-z]+://[^/]+(/.*)?$", "mqtt://host/x", true],
+    ["^[a-z]+://[^/]+(/.*)?$", "mqtt:/host", false],
+    ["^\\(\\)+$", "())", true],
+    ["^[(+)*]+$", "(+)*", true],
+    ["^(?:on|off)$", "of", false],
+    ["^#[0-9a-f]{6}$", "#00ff0", false],
+    ["", "anything", true],
+    ["^a*$", "a".repeat(100_000), true],
+    ["(", "no expression", undefined],
+  ];
+  for (const [pattern, text, expected] of tried) assert.equal(matches(pattern, text), expected, pattern);
 });

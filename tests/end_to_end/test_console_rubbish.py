@@ -1,0 +1,59 @@
+"""The console among things that are no sense: what others left in the browser's storage, and answers of no daemon."""
+
+from playwright.async_api import Route, expect
+
+from console_browser import Console, settled
+from daemons import Daemon
+
+HOME_SERVICES = ("sonos_service",)
+LEFT = """() => {
+  const draft = value => localStorage.setItem("aliciacfg.draft/dev/sonos_service/" + value.length, value);
+  for (const name of ["%E0%A4%A/x/y", "", "%", "dev"]) localStorage.setItem("aliciacfg.draft/" + name, "rubbish");
+  for (const value of ["[]", "null", "{", '{"revision":"x","edits":5}']) draft(value);
+  const edits = [["/settings/log_level", "set", {}], ["/__proto__/x", "set", 1], ["", "set", []], [5], "x"];
+  draft(JSON.stringify({ revision: 1e300, time: "x", edits: JSON.stringify(edits), secrets: [1, null], comment: {},
+    conflicts: [{ pointer: "rubbish" }, 5], text: { format: 5, text: "{" } }));
+  localStorage.setItem("aliciacfg.theme", "%");
+  sessionStorage.setItem("aliciacfg.tab", "%/../");
+}"""
+
+
+async def test_rubbish_in_the_storage_hinders_nothing(module_daemon: Daemon, console: Console):
+    """The list and the service are shown, whatever is kept under the names of drafts."""
+    page = await console.show(module_daemon)
+    await page.evaluate(LEFT)
+    await page.reload()
+    await settled(page)
+    await page.get_by_role("link", name="sonos_service", exact=True).click()
+    await expect(page.get_by_label("log_level", exact=True)).to_be_visible()
+    await expect(page.locator("body")).not_to_contain_text("This screen failed")
+    assert await page.evaluate("() => ({}).x") is None
+
+
+async def test_a_program_that_answers_something_else_is_no_daemon(module_daemon: Daemon, console: Console):
+    """The console says so, and does not fail."""
+    for body in ("null", "[]", "<html>"):
+        page = await console.page()
+
+        async def answer(route: Route) -> None:
+            await route.fulfill(status=200, body=body, content_type="application/json")  # noqa: B023 - of this page
+
+        for path in ("whoami", "health", "environments", "configs*", "events"):
+            await page.route(f"**/{path}", answer)
+        await console.show(module_daemon, "#/services", page)
+        await expect(page.locator("main")).to_contain_text("is this the daemon, or a proxy?")
+        await page.close()
+
+
+async def test_a_time_that_no_calendar_has_is_shown(module_daemon: Daemon, console: Console):
+    """A health of the year 10^300 does not take the screen away."""
+    page = await console.page()
+
+    async def answer(route: Route) -> None:
+        fetched = await route.fetch()
+        health = {**await fetched.json(), "last_update": 1e300}
+        await route.fulfill(response=fetched, json=health)
+
+    await page.route("**/health", answer)
+    await console.show(module_daemon, "#/health", page)
+    await expect(page.locator("time[title='no date']").first).to_be_visible()
