@@ -190,7 +190,7 @@ async def test_older_revisions_are_listed_and_compared(home: Daemon, console: Co
 async def test_environments_are_compared_service_by_service(home: Daemon, console: Console):
     """The overview says which services differ; one of them shows what, what one side lacks, and how it is corrected."""
     page = await console.show(home, "#/compare?env1=dev&env2=prod")
-    await expect(page.get_by_text("differ of")).to_be_visible()
+    await expect(page.get_by_text(re.compile(r"^\d+ of \d+ services differ\.$"))).to_be_visible()
     await expect(row(page, "voice_router")).to_contain_text("not valid in prod")
     await page.get_by_role("link", name="ai_service").click()
     await expect(page.get_by_role("heading", name="Compare ai_service")).to_be_visible()

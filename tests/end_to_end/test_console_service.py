@@ -457,6 +457,7 @@ async def test_edits_stay_with_their_environment(make_daemon: Callable[..., Daem
     await expect(page.get_by_text("not the active environment")).to_be_visible()
     await page.keyboard.type("7")
     assert await field.input_value() == "7777"
+    assert await bar(page).evaluate("bar => bar.scrollHeight <= bar.clientHeight"), "the bar has a scroll bar"
     await review(page)
     await apply(page)
     assert daemon.config("tts_service", "?environment=dev")["config"]["settings"]["max_text_characters"] == 7777
@@ -464,7 +465,7 @@ async def test_edits_stay_with_their_environment(make_daemon: Callable[..., Daem
 
 
 async def test_a_service_that_no_file_names_begins_ends_and_comes_back(module_daemon: Daemon, console: Console):
-    """A new one is written as text; of a deleted one the history can still be read, which restores it."""
+    """A new one without a schema is written as text; the history of a deleted one can still be read."""
     console.allow(r"status 404: GET \S+/(config|explain|schema)", "status 422: PATCH")
     page = await console.show(module_daemon, "#/services")
     await page.get_by_role("link", name="New service …").click()
@@ -485,6 +486,31 @@ async def test_a_service_that_no_file_names_begins_ends_and_comes_back(module_da
     await expect(
         page.get_by_role("row").or_(page.get_by_role("listitem")).filter(has_text="1.0.0").first
     ).to_be_visible()
+
+
+async def test_a_new_service_with_a_schema_begins_as_a_form(make_daemon: Callable[..., Daemon], console: Console):
+    """A part that is not there lacks nothing, and is closed."""
+    console.allow(r"status 404: GET \S+/(config|explain)")
+    daemon = make_daemon().keep_services("voice_router")
+    schema = {"version": "1.0.0", "properties": {"settings": {"properties": {"room": {"type": "string"}}}}}
+    (daemon.directory / "schemas" / "lamp.json").write_text(json.dumps(schema))
+    daemon.start()
+    page = await console.show(daemon, "#/new-service")
+    await page.get_by_label("Name", exact=True).fill("lamp")
+    await page.get_by_role("button", name="Write its configuration").click()
+    api = page.locator('details[data-pointer="/api_config"]')
+    await expect(api).to_contain_text("not set")
+    await expect(api.get_by_label("port")).to_be_hidden()
+    await api.locator("summary").click()
+    await expect(api.get_by_label("port")).to_be_visible()
+    await expect(api).not_to_contain_text("Required")
+    await api.get_by_label("port").fill("8100")
+    await expect(api).to_contain_text("Required")
+    await api.get_by_role("button", name="Undo the change of port").click()
+    await page.get_by_label("room", exact=True).fill("hall")
+    await review(page)
+    await apply(page)
+    assert daemon.config("lamp")["config"]["settings"] == {"room": "hall"}
 
 
 async def test_without_the_right_to_write_everything_is_read_only(make_daemon: Callable[..., Daemon], console: Console):

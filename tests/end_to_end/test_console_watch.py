@@ -287,6 +287,16 @@ async def test_a_token_is_asked_for_used_and_forgotten(make_daemon: Callable[...
     await expect(page.get_by_role("alert")).to_contain_text("The daemon does not take this token any more.")
 
 
+async def test_a_home_that_is_closed_meanwhile_is_not_called_open(make_daemon: Callable[..., Daemon], console: Console):
+    console.allow(r"status 401")
+    daemon = make_daemon().keep_services("voice_router").start()
+    page = await console.show(daemon, "#/services")
+    await expect(page.locator(".who")).to_contain_text("open to everybody")
+    await asyncio.to_thread(daemon.local, "token_create", {"name": "anna", "role": "admin"})
+    await expect(page.get_by_role("dialog", name="Enter a token")).to_be_visible()
+    await expect(page.locator(".who")).to_contain_text("without a token")
+
+
 async def test_a_service_sees_itself_alone(make_daemon: Callable[..., Daemon], console: Console):
     """What it may not see is not asked for: a status of 403 would fail this test, and stand in the audit log."""
     console.allow(r"status 401")

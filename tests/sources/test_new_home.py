@@ -79,5 +79,5 @@ def test_ones_own_gitignore_stays_and_what_it_lacks_is_told(tmp_path: Path):
     (tmp_path / ".gitignore").write_text("*.pyc\ndata/\n")
     made = lay_out(tmp_path, "door_bell")
     assert (tmp_path / ".gitignore").read_text() == "*.pyc\ndata/\n"
-    assert made.unprotected == ["environments/*-secrets.yaml", ".env", "*.key"]
+    assert made.unprotected == ["environments/*-secrets.yaml", ".env", "*.key", "*.password", "/access/"]
     assert ".gitignore" not in made.created

@@ -41,7 +41,7 @@ SKIPPED = {
     "systemd": ("sudo", "systemctl", "journalctl", "systemd-analyze", "systemd-creds", "loginctl"),
     "root": ("sudo", "install", "chown", "useradd", "adduser", "groupadd"),
     "terminal": ("aliciacfg", "sudo", "source", "eval"),
-    "forever": ("aliciacfg", "curl", "node", "examples/shell/door_bell.sh"),
+    "forever": ("aliciacfg", "curl", "mosquitto_sub", "node", "examples/shell/door_bell.sh"),
     "postgres": ("aliciacfg",),
     "elsewhere": ("promtool", "ssh", "scp", "rsync", "restic", "crontab"),
 }

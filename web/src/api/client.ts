@@ -126,7 +126,7 @@ export async function request<T>(method: string, path: string, options: Options 
     throw new RequestError(
       "unreachable",
       0,
-      "The daemon does not answer. Its address and the network are the places to look.",
+      "The daemon does not answer. See whether it runs, and whether the network reaches it.",
       [],
       {},
     );

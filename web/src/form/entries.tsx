@@ -136,12 +136,12 @@ export function Members({ place, pointer, trail }: Pick<EntryProps, "place" | "p
 }
 
 const FEW = 12;
-/** What a service is most often asked to change; on a phone everything else is closed at first. */
+/** What a service is most often asked to change; everything else is closed at first on a phone, and if it is not set. */
 const OFTEN = ["settings", "features"];
 
-function isOpenAtFirst(name: string, depth: number, members: number): boolean {
+function isOpenAtFirst(name: string, depth: number, members: number, isSet: boolean): boolean {
   if (depth > 1) return members <= FEW;
-  return OFTEN.includes(name) || !matchMedia("(max-width: 40rem)").matches;
+  return OFTEN.includes(name) || (isSet && !matchMedia("(max-width: 40rem)").matches);
 }
 
 function ObjectEntry(props: EntryProps) {
@@ -157,7 +157,8 @@ function ObjectEntry(props: EntryProps) {
     return form.visible.value !== undefined || (revealed !== undefined && isWithin(revealed, pointer));
   }).value;
   const removed = useComputed(() => isRemovedNow(form, pointer)).value;
-  const [open, setOpen] = useState(() => isOpenAtFirst(name, trail.length, names.length));
+  const isSet = useComputed(() => find(form.current.value, pointer) !== undefined).value;
+  const [open, setOpen] = useState(() => isOpenAtFirst(name, trail.length, names.length, isSet));
   useEffect(() => {
     if (reveals) setOpen(true);
   }, [reveals]);
@@ -174,7 +175,10 @@ function ObjectEntry(props: EntryProps) {
           {list !== undefined && <span class="visually-hidden"> of {list}</span>}
         </span>{" "}
         <Marks {...props} place={{ ...place, restart: place.node.restart }} changed={removed} />
-        <span class="muted">{count(names.length, "field")}</span>
+        <span class="muted">
+          {count(names.length, "field")}
+          {!isSet && ", not set"}
+        </span>
         {inside > 0 && <Tag tone="info">{`${inside} changed`}</Tag>}
         {wrong && <Tag tone="bad">Has a problem</Tag>}
       </summary>

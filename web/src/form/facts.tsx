@@ -16,7 +16,7 @@ import {
   type Overridden,
   valueBelow,
 } from "./origins.ts";
-import { find, isWithin } from "./pointer.ts";
+import { find, isWithin, parent } from "./pointer.ts";
 import type { Place, SchemaNode } from "./schema.ts";
 import { useForm } from "./store.ts";
 
@@ -68,8 +68,12 @@ export function Marks(props: EntryProps & { changed: boolean }) {
   const { place, pointer, changed, outer, name } = props;
   const form = useForm();
   const title = titleOf(place, name);
+  // A part that is left out, such as mqtt_config, lacks nothing.
   const lacking = useComputed(
-    () => outer?.required.has(name) === true && find(form.current.value, pointer) === undefined,
+    () =>
+      outer?.required.has(name) === true &&
+      find(form.current.value, pointer) === undefined &&
+      find(form.current.value, parent(pointer) ?? "") !== undefined,
   ).value;
   const before = useComputed(() => {
     if (!form.changed.value.has(pointer)) return undefined;

@@ -211,7 +211,7 @@ export function otherwise({ changed, added = [], removed = [] }: Moved): string[
   return changed.filter((name) => !added.includes(name) && !removed.includes(name));
 }
 
-/** Return what activating an environment does, in one line: "Activate staging: 14 services change, 3 restart". */
+/** Return what activating an environment does, in one line: "Activate staging: 14 services change, 3 need a restart". */
 export function activationTitle(
   answer: Moved & Pick<Answers["ActivateAnswer"], "environment" | "restart_required">,
 ): string {
@@ -219,6 +219,8 @@ export function activationTitle(
   const parts = [counted(otherwise(answer).length, "service changes", "services change")];
   if (added.length > 0) parts.push(`${added.length} new`);
   if (removed.length > 0) parts.push(`${removed.length} without a configuration afterwards`);
-  parts.push(restart.length === 0 ? "none restarts" : counted(restart.length, "restarts", "restart"));
+  parts.push(
+    restart.length === 0 ? "none needs a restart" : counted(restart.length, "needs a restart", "need a restart"),
+  );
   return `Activate ${answer.environment}: ${parts.join(", ")}`;
 }

@@ -171,7 +171,7 @@ function Overview({ sides: { env1, env2 } }: { sides: Sides }) {
           </search>
           <p>
             {done
-              ? `${counted(differing, "service differs", "services differ")} of ${names.all.length.toLocaleString("en")}.`
+              ? `${differing.toLocaleString("en")} of ${counted(names.all.length, "service")} ${differing === 1 ? "differs" : "differ"}.`
               : `${compared.toLocaleString("en")} of ${counted(both.length, "service")} compared …`}
           </p>
           {!done && <progress max={both.length} value={compared} aria-label="Compared services" />}
@@ -265,7 +265,7 @@ function differences(found: Compared, env1: string, env2: string): string {
   if (found.kind === "failed") return found.message;
   const { changed, onlyFirst, onlySecond } = found.summary;
   const parts = [
-    changed > 0 && counted(changed, "other value"),
+    changed > 0 && counted(changed, "value differs", "values differ"),
     onlyFirst > 0 && `${onlyFirst} only in ${env1}`,
     onlySecond > 0 && `${onlySecond} only in ${env2}`,
   ].filter(Boolean);

@@ -57,7 +57,7 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
           <ul class="pointers">
             {lacking.map(([service, pointers]) => (
               <li key={service}>
-                {service}: <Pointers of={pointers} few={3} />
+                <a href={href(["services", service], { env })}>{service}</a>: <Pointers of={pointers} few={3} />
               </li>
             ))}
           </ul>

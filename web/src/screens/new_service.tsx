@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { environments } from "../api/queries.ts";
+import { schemaOf } from "../edit/service_data.ts";
 import { href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
@@ -18,11 +19,14 @@ export function NewService({ route }: ScreenProps) {
   return (
     <>
       <Heading title="New service" />
-      <p>A service that no file names lives in the database alone. What should stay with your files belongs there.</p>
+      <p>
+        It begins in the database alone. To begin it in your files, with a schema to complete, use{" "}
+        <code>aliciacfg service add NAME --schema</code> in their directory.
+      </p>
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          navigate(href(["services", name], { env, new: "1", tab: "raw" }));
+          void begin(name, env);
         }}
       >
         <div class="filters">
@@ -62,4 +66,11 @@ export function NewService({ route }: ScreenProps) {
       </form>
     </>
   );
+}
+
+/** Open a new service: in the form if a schema describes it, as text if not, because its form has no field yet. */
+async function begin(name: string, env: string | undefined): Promise<void> {
+  const schema = await schemaOf(name, env, AbortSignal.timeout(10_000)).catch(() => ({}));
+  const tab = Object.keys(schema).length > 0 ? undefined : "raw";
+  navigate(href(["services", name], { env, new: "1", tab }));
 }

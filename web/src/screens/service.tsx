@@ -236,7 +236,10 @@ function NotYet({ data, name, onPlace }: { data: Configuration; name: string; on
   if (data.absent) {
     return (
       <Notice title={`${name} is a new service in ${data.environment}.`}>
-        <p>No file names it. It begins with the first configuration that you apply.</p>
+        <p>
+          No file names it. It begins with the first configuration that you apply. What the service is to be told goes
+          under <code>settings</code>.
+        </p>
       </Notice>
     );
   }

@@ -30,6 +30,7 @@ export function ServiceHeader({ name, data, status, isProtected, route, onReset 
             <Fact title="Last change">
               <Time seconds={data.last_updated} />
               {status?.author && ` by ${visible(status.author)}`}
+              {status?.comment && " "}
               {status?.comment && <q>{visible(status.comment)}</q>}
             </Fact>
           )}

@@ -179,7 +179,7 @@ function List({
                 <Time seconds={token.expires} />
               </td>
               <td data-label="Id">
-                <code>{token.token_id}</code>
+                <code class="whole">{token.token_id}</code>
               </td>
               <td class="actions">
                 {token.revoked === null && onRevoke !== undefined && (

@@ -5,7 +5,7 @@ import { type Loaded, useResource } from "./resources.ts";
 
 /** Use who this page is; `data` is undefined until the daemon has said so. */
 export function useWhoami(): Loaded<Whoami> {
-  return useResource("whoami", (signal) => whoami(signal), ["files", "environment"]);
+  return useResource("whoami", (signal) => whoami(signal), ["files", "environment", "access"]);
 }
 
 /** Whether the caller may write some service; unknown counts as yes, because the daemon decides in any case. */

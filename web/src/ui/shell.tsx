@@ -8,7 +8,7 @@ import { type Health, health } from "../api/queries.ts";
 import { href, route } from "../router.ts";
 import { servicesHref } from "../screens/services.tsx";
 import { findScreen, PLACES, type Place, type Screen } from "../screens.ts";
-import { onEvent, useResource } from "../store/resources.ts";
+import { invalidate, onEvent, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { type Theme, theme } from "../theme.ts";
 import { Heading, Notice, Tag, type Tone } from "./elements.tsx";
@@ -23,7 +23,10 @@ export function Shell() {
   // Whoever has no token at all sees nothing before there is one. One that ended is told of without a dialog, which
   // would take the focus from what is being typed.
   useEffect(() => {
-    if (isRefused && !hasToken) setAsking(true);
+    if (!isRefused) return;
+    // A home that was open to everybody may have been closed since.
+    invalidate("access");
+    if (!hasToken) setAsking(true);
   }, [isRefused]);
   return (
     <>
@@ -41,7 +44,7 @@ export function Shell() {
               tone="warning"
               title={hasToken ? "The daemon does not take this token any more." : "The daemon asks for a token."}
             >
-              <p>{denied}</p>
+              <p>{hasToken ? denied : "What you asked for is not open to everybody."}</p>
               <button type="button" onClick={() => setAsking(true)}>
                 Enter a token
               </button>
@@ -140,7 +143,12 @@ function HealthState({ health }: { health: Health | undefined }) {
   if (health === undefined) return null;
   return (
     <a class="state" href={href(["health"])}>
-      <span class="muted">Daemon</span> <Tag tone={HEALTH_TONES[health.status] ?? "neutral"}>{health.status}</Tag>
+      <span class="muted">Daemon</span>{" "}
+      {connection.value === "lost" ? (
+        <Tag>unknown</Tag>
+      ) : (
+        <Tag tone={HEALTH_TONES[health.status] ?? "neutral"}>{health.status}</Tag>
+      )}
     </a>
   );
 }
@@ -228,7 +236,7 @@ function Who({ onToken }: { onToken: () => void }) {
   return (
     <div class="who">
       <span class="state">
-        <span class="muted">You</span> <span class="name">{text}</span>
+        <span class="muted">{data?.open ? "Access" : "You"}</span> <span class="name">{text}</span>
       </span>
       {role !== undefined && <span class="muted">{role}</span>}
       {token.value ? (
