@@ -13,12 +13,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from aliciacfg import __version__
 from aliciacfg.bootstrap import Core, open_core
-from aliciacfg.bootstrap.adapters import bus_session, home_assistant_part, http_server
+from aliciacfg.bootstrap.adapters import bus_session, http_server
 from aliciacfg.bootstrap.protection import admin_token, apply_protected_mode, check_secret_files, server_certificate
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.core.adoption import ALERT as ADOPTED
@@ -39,7 +40,6 @@ from aliciacfg.errors import (
     WentBack,
     leaves,
 )
-from aliciacfg.home_assistant.starting import HomeAssistantPart
 from aliciacfg.http.server import HttpServer
 from aliciacfg.monitoring.condition import Liveness, status_line
 from aliciacfg.monitoring.supervisor import Supervisor
@@ -63,6 +63,9 @@ from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
+
+if TYPE_CHECKING:
+    from aliciacfg.home_assistant.starting import HomeAssistantPart
 
 _log = structlog.get_logger(__name__)
 
@@ -148,7 +151,7 @@ async def _run(
         mqtt = bus_session(core, settings, address)
         liveness = Liveness(core.condition, data.path)
         url = core.presence.url = await http.start()
-        home_assistant = home_assistant_part(core, settings, address, url=url, serves=lambda: mqtt.serving)
+        home_assistant = _home_assistant(core, settings, address, url=url, serves=lambda: mqtt.serving)
         _log.info("listening", url=url, version=__version__)
 
         async def announce_ready() -> None:
@@ -200,6 +203,18 @@ async def _run(
         finally:
             # Not before the connection of the home has ended: the next leader takes it over.
             await core.membership.leave()
+
+
+def _home_assistant(
+    core: Core, settings: Settings, address: BrokerAddress, *, url: str, serves: Callable[[], bool]
+) -> "HomeAssistantPart | None":
+    """Return the part about Home Assistant; None where that is off and nothing was published before."""
+    if settings.home_assistant != "on" and not core.restored.home_assistant:
+        return None
+    # Its modules take 1.2 MB, which a daemon without it does without.
+    from aliciacfg.bootstrap.home_assistant import home_assistant_part  # noqa: PLC0415
+
+    return home_assistant_part(core, settings, address, url=url, serves=serves)
 
 
 async def _start(core: Core, settings: Settings) -> bool:
@@ -294,7 +309,7 @@ async def _serve_until(
     stop: asyncio.Event,
     http: HttpServer,
     mqtt: MqttSession | ReplicaSession,
-    home_assistant: HomeAssistantPart | None,
+    home_assistant: "HomeAssistantPart | None",
     supervisor: Supervisor,
     tasks: Mapping[str, Callable[[], Awaitable[None]]],
     manager: ServiceManager,

@@ -1,18 +1,12 @@
-"""The adapters of the core to HTTP, to the bus and to Home Assistant."""
+"""The adapters of the core to HTTP and to the bus."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from aliciacfg import __version__, documents
 from aliciacfg.bootstrap import Core
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.home_assistant.discovery import Manner
-from aliciacfg.home_assistant.home import Choice, Home
-from aliciacfg.home_assistant.session import HomeAssistantSession, Wire
-from aliciacfg.home_assistant.starting import HomeAssistantPart
-from aliciacfg.home_assistant.topics import Topics
 from aliciacfg.http import openapi
-from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import Page, pages
 from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.mqtt import asyncapi
@@ -24,9 +18,6 @@ from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.settings import Settings
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
-
-# Listening on these says nothing of an address under which the machine is reached.
-_ALL_ADDRESSES = ("0.0.0.0", "::", "[::]", "")  # noqa: S104 - compared with, not bound
 
 
 def http_server(
@@ -111,62 +102,3 @@ def bus_session(core: Core, settings: Settings, address: BrokerAddress) -> MqttS
         leadership=core.leadership,
         another_leads=lambda: core.presence.another_leads,
     )
-
-
-def home_assistant_part(
-    core: Core, settings: Settings, address: BrokerAddress, *, url: str, serves: Callable[[], bool]
-) -> HomeAssistantPart | None:
-    """Return the part about Home Assistant; None where that is off and nothing was published before.
-
-    Args:
-        core: The parts that know no transport.
-        settings: The daemon's.
-        address: The broker.
-        url: Where HTTP listens.
-        serves: Returns whether the daemon serves its home over the bus.
-    """
-    on, noted = settings.home_assistant == "on", core.restored.home_assistant
-    if not on and not noted:
-        return None
-    wire = Wire(
-        address=address,
-        client_id=f"config_service_{core.session}_ha",
-        instance=core.service.health.instance,
-        max_packet_bytes=settings.max_packet_bytes,
-        limit=PacketLimit(settings.max_packet_bytes),
-        supervisor=core.supervisor,
-        alerts=core.alerts,
-        leads=lambda: core.leadership.leading,
-        serves=serves,
-    )
-    session: HomeAssistantSession | None = None
-    if on:
-        home = Home(
-            state=core.state,
-            files=core.files,
-            authorizer=core.service.authorizer,
-            drift=core.drift,
-            instances=core.instances,
-            alerts=core.alerts,
-            choice=Choice(
-                features=settings.home_assistant_features,
-                environments=frozenset(settings.home_assistant_environment_list),
-                max_entities=settings.home_assistant_max_entities,
-            ),
-            manner=Manner(__version__, settings.home_assistant_console_url or _reachable(settings.http_host, url)),
-        )
-        session = HomeAssistantSession(
-            wire,
-            at=Topics(settings.home_assistant_prefix, settings.home_assistant_status),
-            home=home,
-            service=core.service,
-            state=core.state,
-            instances=core.instances,
-        )
-        core.commits.listen(session.on_commit)
-    return HomeAssistantPart(wire, session, prefix=settings.home_assistant_prefix, noted=noted, queue=core.queue)
-
-
-def _reachable(host: str, url: str) -> str | None:
-    """Return the address of HTTP if other machines can use it as it is."""
-    return None if is_loopback(host) or host in _ALL_ADDRESSES else url
