@@ -148,10 +148,10 @@ test("the title of an activation counts what changes, and names the environment"
   };
   assert.equal(
     activationTitle(answer),
-    "Activate staging: 2 services change, 1 new, 1 without a configuration afterwards, 1 restarts",
+    "Activate staging: 2 services change, 1 new, 1 without a configuration afterwards, 1 needs a restart",
   );
   assert.equal(
     activationTitle({ environment: "dev", changed: ["a"], restart_required: [] }),
-    "Activate dev: 1 service changes, none restarts",
+    "Activate dev: 1 service changes, none needs a restart",
   );
 });

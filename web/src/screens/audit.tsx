@@ -190,7 +190,7 @@ function EntryRow({ entry }: { entry: Audited }) {
   return (
     <tr>
       <td data-label="Time">
-        {moment(Number(entry.timestamp))}{" "}
+        <span class="whole">{moment(Number(entry.timestamp))}</span>{" "}
         <span class="muted">
           (<Time seconds={entry.timestamp} />)
         </span>
@@ -199,7 +199,7 @@ function EntryRow({ entry }: { entry: Audited }) {
         {entry.who} <span class="muted">{entry.where !== entry.who && `over ${entry.where}`}</span>
       </td>
       <td data-label="Operation">
-        {entry.operation}
+        <span class="word">{entry.operation}</span>
         {(entry.count ?? 1) > 1 && <span class="muted"> ({entry.count} times)</span>}
       </td>
       <td data-label="Outcome">
