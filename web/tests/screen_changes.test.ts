@@ -1,14 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, type JsonObject, parse } from "../src/api/json.ts";
-import {
-  activationTitle,
-  byFile,
-  comparedChanges,
-  homeChanges,
-  matching,
-  writeChanges,
-} from "../src/screens/changes.ts";
+import { writeChanges } from "../src/edit/write_changes.ts";
+import { activationTitle, byFile, comparedChanges, homeChanges, matching } from "../src/screens/changes.ts";
 
 test("a change that the answer leaves out has the values of the documents", () => {
   const before = parse('{"settings": {"a": 9007199254740993, "long": "x", "gone": 1}}') as JsonObject;

@@ -3,12 +3,12 @@
 import type { RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { type Change, changesBetween, hasSecrets } from "../form/edits.ts";
-import { writeChanges } from "../screens/changes.ts";
 import { invalidate } from "../store/resources.ts";
 import { inOrderOf } from "./member_order.ts";
 import { configurationOf } from "./service_data.ts";
 import type { Failure, Session } from "./session.ts";
 import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
+import { writeChanges } from "./write_changes.ts";
 
 export type Tried = Pick<Failure, "write" | "trial" | "sent">;
 

@@ -5,6 +5,7 @@ import { hasSecrets, unsent } from "../form/edits.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
+import { counted } from "../ui/words.ts";
 import { Authors } from "./conflict_choice.tsx";
 import type { OtherDraft, Session } from "./session.ts";
 
@@ -39,8 +40,8 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
       {session.conflicts.value.length > 0 && (
         <div class="line warning">
           <p>
-            <strong>{places(session.conflicts.value.length)} that you edited changed meanwhile.</strong> Nothing is
-            overwritten before you decide.
+            <strong>{counted(session.conflicts.value.length, "place")} that you edited changed meanwhile.</strong>{" "}
+            Nothing is overwritten before you decide.
           </p>
           <button type="button" onClick={onReview}>
             Compare and decide …
@@ -58,7 +59,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
       {edited && (
         <div class="line edits">
           <p>
-            {count > 0 ? <strong>{count === 1 ? "1 unsent edit" : `${count} unsent edits`}</strong> : null}
+            {count > 0 ? <strong>{counted(count, "unsent edit")}</strong> : null}
             {broken && `${count > 0 ? " and a" : "A"} text that is no configuration yet (${why})`}
             {session.hasUnkeptText && ", which is not kept when the page is closed: a secret may stand in it"}
             {readOnly !== undefined && ` that cannot be sent: ${readOnly}`}
@@ -86,7 +87,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
         <Dialog title="Discard the edits?" onClose={() => setDiscarding(false)}>
           <p>
             {edited
-              ? `${places(Math.max(count, 1))} of ${session.service} in ${session.environment}.`
+              ? `${counted(Math.max(count, 1), "place")} of ${session.service} in ${session.environment}.`
               : "Nothing is edited."}
           </p>
           <div class="buttons">
@@ -110,13 +111,9 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
   );
 }
 
-function places(count: number): string {
-  return count === 1 ? "1 place" : `${count} places`;
-}
-
 function announced(session: Session): string {
   const [applied, news, conflicts] = [session.applied.value, session.news.value, session.conflicts.value];
-  if (conflicts.length > 0) return `${places(conflicts.length)} that you edited changed meanwhile.`;
+  if (conflicts.length > 0) return `${counted(conflicts.length, "place")} that you edited changed meanwhile.`;
   if (news !== undefined) return `Revision ${news.revision} by ${news.entries[0]?.author ?? "somebody else"} is shown.`;
   return applied === undefined ? "" : `Revision ${applied.revision} is in force.`;
 }
@@ -140,10 +137,10 @@ function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) 
       <p>
         <strong>Revision {revision} is in force.</strong>{" "}
         {how === "rollback"
-          ? `What revision ${before} changed is undone: ${places(changes.length)}.`
-          : `${places(changes.length)} changed.`}
+          ? `What revision ${before} changed is undone: ${counted(changes.length, "place")}.`
+          : `${counted(changes.length, "place")} changed.`}
         {restart.length > 0 &&
-          ` ${places(restart.length)} ${restart.length === 1 ? "takes" : "take"} effect after a restart of ${session.service}.`}
+          ` ${counted(restart.length, "place")} ${restart.length === 1 ? "takes" : "take"} effect after a restart of ${session.service}.`}
       </p>
       <div class="buttons">
         {before > 0 && (
@@ -210,7 +207,7 @@ function Newer({ session }: { session: Session }) {
         is shown now.
         {news.changes.length > 0 && (
           <details>
-            <summary>{places(news.changes.length)} changed</summary>
+            <summary>{counted(news.changes.length, "place")} changed</summary>
             <Authors news={news} />
             <Differences changes={news.changes} old="before" new="now" />
           </details>
@@ -267,7 +264,7 @@ function Restored({ session, onDiscard }: { session: Session; onDiscard: () => v
 }
 
 function Other({ session, other }: { session: Session; other: OtherDraft }) {
-  const count = places(other.draft.edits.size);
+  const count = counted(other.draft.edits.size, "place");
   return (
     <div class="line info">
       <p>

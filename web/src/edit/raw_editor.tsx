@@ -10,6 +10,7 @@ import { applyEdits, editsBetween, hasSecrets } from "../form/edits.ts";
 import type { SchemaTree } from "../form/schema.ts";
 import { changeQuery } from "../router.ts";
 import { Field, Notice, Problems } from "../ui/elements.tsx";
+import { counted } from "../ui/words.ts";
 import { makeEditor, showText } from "./codemirror.ts";
 import { lineOf, placeOf, readText, TextError, writeText } from "./config_text.ts";
 import type { TextFormat } from "./drafts.ts";
@@ -175,7 +176,7 @@ function Editor({ session, tree, readOnly, format }: RawEditorProps) {
       <div class="raw-problems" role="status">
         {problems.length > 0 && (
           <>
-            <h3>{problems.length === 1 ? "1 problem" : `${problems.length} problems`}</h3>
+            <h3>{counted(problems.length, "problem")}</h3>
             <Problems problems={problems} onPlace={goTo} />
           </>
         )}

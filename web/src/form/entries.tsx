@@ -4,6 +4,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useId, useMemo, useRef, useState } from "preact/hooks";
 import { Tag } from "../ui/elements.tsx";
+import { Prose } from "../ui/prose.tsx";
 import { count } from "./checks.ts";
 import { Control } from "./controls.tsx";
 import {
@@ -14,7 +15,6 @@ import {
   Marks,
   Origin,
   Problems,
-  Prose,
   useFieldState,
   useInnerMessages,
 } from "./facts.tsx";

@@ -5,6 +5,7 @@ import { useRef } from "preact/hooks";
 import { isEqual, isObject, type Json } from "../api/json.ts";
 import { isHidden } from "../api/masks.ts";
 import { Tag } from "../ui/elements.tsx";
+import { Prose } from "../ui/prose.tsx";
 import { rangeInWords, show } from "./checks.ts";
 import { isRemovable, type Kind, titleOf } from "./fields.ts";
 import {
@@ -127,12 +128,6 @@ export function About({ id, place, kind }: { id: string; place: Place; kind: Kin
       {facts.length > 0 && <p>{capitalised(facts.join("; "))}.</p>}
     </div>
   );
-}
-
-/** A text of a schema, in which backquotes mark code. */
-export function Prose({ text }: { text: string }) {
-  const parts = text.split(/`+([^`]+)`+/);
-  return <>{parts.map((part, index) => (index % 2 === 1 ? <code key={`${index} ${part}`}>{part}</code> : part))}</>;
 }
 
 function capitalised(text: string): string {

@@ -20,6 +20,7 @@ import {
   Time,
   type Tone,
 } from "../ui/elements.tsx";
+import { counted } from "../ui/words.ts";
 
 const OUTCOMES: Record<Audited["outcome"], { tone: Tone; text: string }> = {
   done: { tone: "good", text: "done" },
@@ -141,7 +142,7 @@ function Entries({ newest, next, filter }: EntriesProps) {
   const oldest = all.at(-1);
   return (
     <>
-      <Announcement>{`${all.length} entries`}</Announcement>
+      <Announcement>{counted(all.length, "entry", "entries")}</Announcement>
       {all.length === 0 ? (
         <p class="empty">
           {older.next === null ? "Nothing like that is recorded." : "Nothing like that is among the newest entries."}
@@ -170,7 +171,7 @@ function Entries({ newest, next, filter }: EntriesProps) {
       <p class="more">
         {oldest !== undefined && (
           <span class="muted">
-            {all.length === 1 ? "1 entry" : `${all.length} entries`}, back to {moment(Number(oldest.timestamp))}
+            {counted(all.length, "entry", "entries")}, back to {moment(Number(oldest.timestamp))}
             {older.next === null && ": the whole log"}.
           </span>
         )}{" "}

@@ -3,43 +3,11 @@
 import type { Answers, Problem } from "../api/client.ts";
 import { format, type Json, type JsonObject } from "../api/json.ts";
 import { MASK } from "../api/masks.ts";
+import { changeOf, type ValueChanges } from "../edit/write_changes.ts";
 import { leaves } from "../form/changes.ts";
-import { find, isWithin, put, tokens } from "../form/pointer.ts";
+import { isWithin, put, tokens } from "../form/pointer.ts";
 import type { Change } from "../ui/differences.tsx";
-
-type ValueChange = { old?: unknown; new?: unknown };
-type ValueChanges = Record<string, ValueChange>;
-
-/** Return a place of `changes`; a side that the daemon leaves out has no value. */
-function change(pointer: string, sides: ValueChange): Change {
-  return {
-    pointer,
-    ...("old" in sides ? { old: sides.old as Json } : {}),
-    ...("new" in sides ? { new: sides.new as Json } : {}),
-  };
-}
-
-/**
- * Return every place that a write changes, or would change.
- *
- * The daemon lists at most 100 places with their values, none beyond 1 KiB. The values of the others are those of the
- * documents.
- *
- * @param before The configuration that the write is based on; undefined if there was none.
- */
-export function writeChanges(
-  before: JsonObject | undefined,
-  answer: Pick<Answers["WriteAnswer"], "config" | "changed"> & Partial<Pick<Answers["WriteAnswer"], "changes">>,
-): Change[] {
-  const listed = (answer.changes ?? {}) as ValueChanges;
-  return answer.changed.map((pointer) => {
-    const sides = listed[pointer];
-    if (sides !== undefined) return change(pointer, sides);
-    const old = find(before, pointer);
-    const next = find(answer.config as JsonObject, pointer);
-    return { pointer, ...(old === undefined ? {} : { old }), ...(next === undefined ? {} : { new: next }) };
-  });
-}
+import { counted } from "../ui/words.ts";
 
 /** Return the differences of a comparison, leaf by leaf, in the order of their places. */
 export function comparedChanges(answer: Answers["CompareAnswer"]): Change[] {
@@ -118,7 +86,7 @@ const FEWEST_SHARING = 3;
 export function homeChanges(changes: Record<string, ValueChanges>, leftOut: Record<string, number> = {}): HomeChanges {
   const names = [...new Set([...Object.keys(changes), ...Object.keys(leftOut)])].sort();
   const found = new Map(
-    names.map((name) => [name, Object.entries(changes[name] ?? {}).map(([at, sides]) => change(at, sides))]),
+    names.map((name) => [name, Object.entries(changes[name] ?? {}).map(([at, sides]) => changeOf(at, sides))]),
   );
   const alike = new Map<string, Shared>();
   for (const [service, places] of found) {
@@ -197,11 +165,6 @@ function alike(problems: readonly { line: number | undefined; message: string }[
       ? [{ lines: [...new Set(lines)], message: `${services.size} services: ${common}` }]
       : messages.map((message, index) => ({ lines: lines.slice(index, index + 1), message })),
   );
-}
-
-/** Return a number with a noun: "1 place", "2,000 places". */
-export function counted(count: number, noun: string, plural = `${noun}s`): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
 type Moved = Pick<Answers["ActivateAnswer"], "changed"> & Partial<Pick<Answers["ActivateAnswer"], "added" | "removed">>;

@@ -10,7 +10,7 @@ import { useServices } from "../store/services.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Field, Heading, Notice, Tag } from "../ui/elements.tsx";
 import { useQueryText } from "../ui/query_text.ts";
-import { counted } from "./changes.ts";
+import { counted } from "../ui/words.ts";
 import { Comparison, SidesChoice, useSides } from "./comparison.tsx";
 import { compare, type Sides } from "./history_queries.ts";
 

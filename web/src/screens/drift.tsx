@@ -7,9 +7,10 @@ import { useResource } from "../store/resources.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Heading, Notice, Problems, Tag, Time } from "../ui/elements.tsx";
+import { Prose } from "../ui/prose.tsx";
+import { counted } from "../ui/words.ts";
 import { type Advice, alertAdvice } from "./advice.ts";
 import { DRIFT } from "./advice_texts.ts";
-import { Prose } from "./prose.tsx";
 
 const KINDS: Record<string, string> = {
   retained: "retained messages",
@@ -87,7 +88,7 @@ function Drift({ kind }: { kind: string | undefined }) {
 function Alerts({ alerts }: { alerts: (Pick<Alert, "name" | "message"> & Partial<Alert>)[] }) {
   return (
     <>
-      <Announcement>{`${alerts.length} alerts`}</Announcement>
+      <Announcement>{counted(alerts.length, "alert")}</Announcement>
       {alerts.length === 0 && <p class="empty">No alert stands.</p>}
       {alerts.map(({ name, message, since, service, problems = [] }) => (
         <article class="panel" key={name}>
@@ -122,7 +123,7 @@ function Findings({ findings, kind }: { findings: Finding[]; kind: string | unde
   const wanted = kinds.filter((name) => kind === undefined || name === kind);
   return (
     <>
-      <Announcement>{`${findings.length} findings`}</Announcement>
+      <Announcement>{counted(findings.length, "finding")}</Announcement>
       {(kinds.length > 1 || kind !== undefined) && (
         <fieldset class="chips">
           <legend class="visually-hidden">Show only</legend>

@@ -12,11 +12,12 @@ import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
-import { activationTitle, counted, otherwise } from "./changes.ts";
+import { counted } from "../ui/words.ts";
+import { activationTitle, otherwise } from "./changes.ts";
 import { type Environment, EnvironmentTags } from "./environments.tsx";
 import { HomeChanges } from "./home_changes.tsx";
 import { ProblemList, Remedies } from "./problem_list.tsx";
-import { Refused } from "./services.tsx";
+import { RefusedEdits } from "./refused_edits.tsx";
 
 type Activation = Answers["ActivateAnswer"];
 
@@ -46,7 +47,7 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
           }
           return (
             <>
-              <Refused edits={data.refused_edits ?? []} />
+              <RefusedEdits edits={data.refused_edits ?? []} />
               <Overview item={item} active={data.active} admin={admin} />
             </>
           );

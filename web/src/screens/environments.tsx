@@ -6,9 +6,9 @@ import { useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { Await, Heading, Tag } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
-import { counted } from "./changes.ts";
+import { counted } from "../ui/words.ts";
+import { RefusedEdits } from "./refused_edits.tsx";
 import { Reload } from "./reload.tsx";
-import { Refused } from "./services.tsx";
 
 export type Environment = Known["environments"][number];
 
@@ -21,7 +21,7 @@ export function Environments() {
       <Await of={known}>
         {(data) => (
           <>
-            <Refused edits={data.refused_edits ?? []} />
+            <RefusedEdits edits={data.refused_edits ?? []} />
             {data.environments.length === 0 && <p class="empty">The files define no environment.</p>}
             <table class="list">
               <thead>

@@ -6,7 +6,8 @@ import { href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { Await, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
-import { Prose } from "./prose.tsx";
+import { Prose } from "../ui/prose.tsx";
+import { counted } from "../ui/words.ts";
 
 export function HealthScreen(_: ScreenProps) {
   const state = useResource("health", health, ["health", "environment"]);
@@ -117,7 +118,7 @@ function duration(seconds: number): string {
   return parts
     .slice(first, first + 2)
     .filter(([count]) => count > 0)
-    .map(([count, unit]) => `${count} ${unit}${count === 1 ? "" : "s"}`)
+    .map(([count, unit]) => counted(count, unit))
     .join(" ");
 }
 
@@ -165,9 +166,7 @@ function Configurations({ health }: { health: Health }) {
             ))}
       </Fact>
       <Fact name="Drift">
-        <a href={href(["drift"])}>
-          {health.drift === 0 ? "none" : health.drift === 1 ? "1 finding" : `${health.drift} findings`}
-        </a>
+        <a href={href(["drift"])}>{health.drift === 0 ? "none" : counted(health.drift, "finding")}</a>
       </Fact>
     </Card>
   );

@@ -12,7 +12,8 @@ import { type Change, Differences, DocumentDifferences } from "../ui/differences
 import { Done } from "../ui/done.tsx";
 import { Await, Field, Notice, Tag, Time } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
-import { comparedChanges, counted } from "./changes.ts";
+import { counted } from "../ui/words.ts";
+import { comparedChanges } from "./changes.ts";
 import { compare, document, type History, history, positive, type Revision } from "./history_queries.ts";
 import { Rollback } from "./rollback.tsx";
 

@@ -7,7 +7,8 @@ import { useDeferred } from "../ui/deferred.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { Tag } from "../ui/elements.tsx";
-import { counted, homeChanges, type ServiceChanges } from "./changes.ts";
+import { counted } from "../ui/words.ts";
+import { homeChanges, type ServiceChanges } from "./changes.ts";
 import { Pointers } from "./problem_list.tsx";
 
 type Answer = Partial<

@@ -6,6 +6,7 @@ import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
 import { Announcement, Await, Heading, Tag, Time, type Tone } from "../ui/elements.tsx";
+import { counted } from "../ui/words.ts";
 
 const STATES: Record<Instance["status"], { tone: Tone; text: string }> = {
   applied: { tone: "good", text: "applied" },
@@ -51,7 +52,7 @@ function Summary({ data }: { data: Instances }) {
   const text =
     behind === 0
       ? `${copies} run${total === 1 ? "s" : ""} revision ${data.revision}, the current one.`
-      : `${behind} of ${total} ${total === 1 ? "copy" : "copies"} ${behind === 1 ? "does" : "do"} not run revision ${data.revision}, the current one` +
+      : `${behind} of ${counted(total, "copy", "copies")} ${behind === 1 ? "does" : "do"} not run revision ${data.revision}, the current one` +
         `${rejected > 0 ? `; ${rejected} rejected it` : ""}.`;
   return (
     <>
@@ -160,7 +161,7 @@ function Overview({ services }: { services: readonly Service[] }) {
       <p>
         {total === 0
           ? "No copy of a service has reported which revision it applied."
-          : `${total} ${total === 1 ? "copy" : "copies"} of ${reporting.length} ${reporting.length === 1 ? "service" : "services"} ` +
+          : `${counted(total, "copy", "copies")} of ${counted(reporting.length, "service")} ` +
             "report which revision they applied."}{" "}
         <span class="muted">Services that use the client of aliciacfg do so by themselves.</span>
       </p>

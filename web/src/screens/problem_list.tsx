@@ -5,7 +5,8 @@ import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { visible } from "../ui/value_rows.ts";
-import { byFile, counted, type FileProblems } from "./changes.ts";
+import { counted } from "../ui/words.ts";
+import { byFile, type FileProblems } from "./changes.ts";
 
 /** The problems by file and line; a file with many can be opened. */
 export function ProblemList({ problems }: { problems: readonly Problem[] }) {

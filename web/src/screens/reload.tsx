@@ -5,7 +5,7 @@ import { type Answers, failure, type RequestError, request } from "../api/client
 import { changeQuery, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Await, ErrorSummary, Notice, Tag } from "../ui/elements.tsx";
-import { counted } from "./changes.ts";
+import { counted } from "../ui/words.ts";
 import { HomeChanges } from "./home_changes.tsx";
 import { ProblemList } from "./problem_list.tsx";
 

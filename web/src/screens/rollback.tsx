@@ -4,11 +4,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Answers } from "../api/client.ts";
 import { failure, type RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
+import { writeChanges } from "../edit/write_changes.ts";
 import { href, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Await, ErrorSummary, Field, Notice, Time } from "../ui/elements.tsx";
-import { comparedChanges, counted, writeChanges } from "./changes.ts";
+import { counted } from "../ui/words.ts";
+import { comparedChanges } from "./changes.ts";
 import { type Basis, compare, document, type Revision, rollback } from "./history_queries.ts";
 
 interface Props {

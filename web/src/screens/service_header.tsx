@@ -6,6 +6,7 @@ import { changeQuery, href, type Route } from "../router.ts";
 import { useResource } from "../store/resources.ts";
 import { Field, Notice, Tag, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
+import { RefusedList } from "./refused_edits.tsx";
 import { servicesHref } from "./services.tsx";
 
 interface ServiceHeaderProps {
@@ -120,17 +121,7 @@ function Refusals({ name, refused }: { name: string; refused: Configuration["ref
   }
   return (
     <Notice tone="warning" title="Edits of files are refused; what was in force before goes on.">
-      <ul>
-        {named.map(({ file, line, message }) => (
-          <li key={`${file} ${line} ${message}`}>
-            <code>
-              {file}
-              {line !== null && `:${line}`}
-            </code>{" "}
-            {message}
-          </li>
-        ))}
-      </ul>
+      <RefusedList edits={named} />
       {others > 0 && <a href={servicesHref.value}>All refused edits</a>}
     </Notice>
   );

@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { Component, type ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import { type Services as All, environments, type InvalidService, type RefusedEdit } from "../api/queries.ts";
+import { type Services as All, environments, type InvalidService } from "../api/queries.ts";
 import { remember, remembered } from "../memory.ts";
 import { changeQuery, href, parseHash, type RouteQuery } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -11,9 +11,11 @@ import { draftsOf } from "../store/drafts.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
 import { useWhoami } from "../store/whoami.ts";
-import { Announcement, Await, Field, Heading, Notice, Tag, Time } from "../ui/elements.tsx";
+import { Announcement, Await, Field, Heading, Notice, Time } from "../ui/elements.tsx";
 import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
+import { counted } from "../ui/words.ts";
+import { RefusedEdits } from "./refused_edits.tsx";
 import {
   asListed,
   FILTERS,
@@ -26,6 +28,7 @@ import {
   type Sort,
   type SortKey,
 } from "./service_filters.ts";
+import { ServiceState } from "./service_state.tsx";
 
 const COLUMNS: readonly { key: SortKey; title: string }[] = [
   { key: "service", title: "Service" },
@@ -87,7 +90,7 @@ export function Services({ route }: ScreenProps) {
       <Await of={all}>
         {(data) => (
           <>
-            <Refused edits={data.refused_edits} />
+            <RefusedEdits edits={data.refused_edits} />
             <Invalid services={data.invalid} env={env} />
             {!data.active && (
               <Notice title={`${env} is not the active environment.`}>
@@ -127,33 +130,13 @@ function EnvironmentChoice({ env }: { env: string | undefined }) {
   );
 }
 
-/** Edits of files that are refused, of which what was in force before goes on. */
-export function Refused({ edits }: { edits: RefusedEdit[] }) {
-  if (edits.length === 0) return null;
-  return (
-    <Notice tone="warning" title="Edits of the files are refused. What was in force before goes on.">
-      <ul class="problems">
-        {edits.map(({ file, line, message }) => (
-          <li key={`${file} ${line} ${message}`}>
-            <code>
-              {file || "the files"}
-              {line !== null && `:${line}`}
-            </code>{" "}
-            {message}
-          </li>
-        ))}
-      </ul>
-    </Notice>
-  );
-}
-
 function Invalid({ services, env }: { services: InvalidService[]; env: string | undefined }) {
   const environment = services[0]?.environment ?? env;
   if (environment === undefined || services.length === 0) return null;
   return (
     <Notice
       tone="warning"
-      title={`${services.length} ${services.length === 1 ? "service has" : "services have"} no configuration in ${environment}.`}
+      title={`${counted(services.length, "service has", "services have")} no configuration in ${environment}.`}
     >
       {" "}
       What their files say is not valid. <a href={href(["environments", environment])}>What they need</a>
@@ -368,7 +351,7 @@ function Row({ item, at, env, hasDraft }: RowProps) {
         <td data-label="Version">{item.version || "–"}</td>
         <td data-label="Revision">{item.revision || "–"}</td>
         <td data-label="State">
-          <State item={item} hasDraft={hasDraft} />
+          <ServiceState item={item} hasDraft={hasDraft} />
         </td>
         <td data-label="Last change">
           {item.last_updated ? <Time seconds={item.last_updated} /> : "–"}
@@ -378,40 +361,4 @@ function Row({ item, at, env, hasDraft }: RowProps) {
       </tr>
     );
   }, [item, at, env, hasDraft]);
-}
-
-function State({ item: { status = {}, invalid }, hasDraft }: { item: Listed; hasDraft: boolean }) {
-  const { drift = 0, rejected = 0, behind = 0, restart_pending = 0, instances = 0, problems = 0, online } = status;
-  // The others of those behind have only not said anything yet.
-  const silent = behind - rejected - restart_pending;
-  const tags = [
-    invalid !== undefined && <Tag tone="bad">not valid</Tag>,
-    rejected > 0 && <Tag tone="bad">rejected by {rejected}</Tag>,
-    drift > 0 && <Tag tone="warning">drift{drift > 1 && ` ${drift}`}</Tag>,
-    silent > 0 && (
-      <Tag tone="warning">
-        {silent} of {instances} behind
-      </Tag>
-    ),
-    restart_pending > 0 && <Tag tone="warning">restart pending</Tag>,
-    invalid === undefined && problems > 0 && <Tag tone="warning">problems in the files</Tag>,
-    online === false && <Tag>offline</Tag>,
-    online === true && <Tag tone="good">online</Tag>,
-    hasDraft && <Tag tone="info">draft</Tag>,
-  ].filter(Boolean);
-  return tags.length === 0 ? (
-    <span class="muted nothing">–</span>
-  ) : (
-    <>
-      <span class="tags">{tags}</span>
-      {invalid !== undefined && <span class="comment">{reason(invalid)}</span>}
-    </>
-  );
-}
-
-/** Return in one line why a service is not valid. */
-function reason({ problems, missing }: InvalidService): string {
-  const [first] = problems;
-  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
-  return first === undefined ? `It lacks ${missing.join(", ")}.` : `${first.message}${more}`;
 }

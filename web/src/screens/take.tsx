@@ -6,7 +6,7 @@ import type { Edit } from "../form/edits.ts";
 import { href } from "../router.ts";
 import type { Change } from "../ui/differences.tsx";
 import { Announcement, Notice } from "../ui/elements.tsx";
-import { counted } from "./changes.ts";
+import { counted } from "../ui/words.ts";
 
 export interface Target {
   service: string;

@@ -1,1 +1,1 @@
-import{g as e,vt as t}from"./app.js";function n({text:n}){return e(t,{children:n.split("`").map((t,n)=>n%2==1?e(`code`,{children:t},`${n} ${t}`):t)})}export{n as t};
+import{bt as e,v as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return t(e,{children:r.map((e,n)=>n%2==1?t(`code`,{children:e},`${n} ${e}`):e)})}export{n as t};

@@ -1,0 +1,31 @@
+/** Edits of files that are not in force because they are refused. */
+
+import type { RefusedEdit } from "../api/queries.ts";
+import { Notice } from "../ui/elements.tsx";
+
+/** Says which edits are refused, where there are any. */
+export function RefusedEdits({ edits }: { edits: readonly RefusedEdit[] }) {
+  if (edits.length === 0) return null;
+  return (
+    <Notice tone="warning" title="Edits of the files are refused. What was in force before goes on.">
+      <RefusedList edits={edits} />
+    </Notice>
+  );
+}
+
+/** The edits, each with its file and line. */
+export function RefusedList({ edits }: { edits: readonly RefusedEdit[] }) {
+  return (
+    <ul class="problems">
+      {edits.map(({ file, line, message }) => (
+        <li key={`${file} ${line} ${message}`}>
+          <code>
+            {file || "the files"}
+            {line !== null && `:${line}`}
+          </code>{" "}
+          {message}
+        </li>
+      ))}
+    </ul>
+  );
+}
