@@ -1,13 +1,15 @@
 """No secret is found in what the console shows, keeps or sends, but in sealed boxes; and markup does nothing."""
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Page, expect
 
+from builders import environment_file
 from callers import token
 from console_browser import Console, settled
 from daemons import Daemon, serving
@@ -223,3 +225,30 @@ async def test_markup_does_nothing(home: Daemon, console: Console):
     tabs = ("", "?tab=history", "?tab=instances")
     assert shown >= {*(f"#/services/voice_router{tab}" for tab in tabs), "#/drift", "#/instances"}
     refused.unlink()
+
+
+LOCK = {"version": "1.0.0", "type": "object", "properties": {"settings": {"properties": {
+    "pin": {"type": "string", "x-sensitive": True}, "door": {"type": "string", "default": "front"}}}}}  # fmt: skip
+
+
+async def test_a_broken_text_with_a_secret_of_any_name_is_not_kept(
+    make_daemon: Callable[..., Daemon], console: Console
+):
+    """The schema says which names are those of secrets; without one the text comes back."""
+    daemon = make_daemon()
+    for folder in (daemon.environments, daemon.directory / "schemas"):
+        for path in folder.glob("*.yaml"):
+            path.unlink()
+    (daemon.environments / "dev.yaml").write_text(json.dumps(environment_file({"lock": {}})))
+    (daemon.directory / "schemas" / "lock.yaml").write_text(json.dumps(LOCK))
+    page = await console.show(await asyncio.to_thread(daemon.start), "#/services/lock?tab=raw")
+    editor = page.get_by_role("textbox", name="Configuration of lock in dev as JSON")
+    for typed, lost in (('{"broken": ', False), (f'{{"pin": "{PLANTED["typed in raw"]}", ', True)):
+        # In front of the text, which keeps all of its ***.
+        await editor.press("Control+Home")
+        await page.keyboard.insert_text(typed)
+        await expect(page.get_by_text("text that is no configuration yet")).to_be_visible()
+        await expect(page.get_by_text("which is not kept when the page is closed")).to_have_count(1 if lost else 0)
+        await page.evaluate("() => dispatchEvent(new Event('pagehide'))")
+        storage = await page.evaluate("() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
+        assert ("broken" in storage, PLANTED["typed in raw"] in storage) == (not lost, False)

@@ -38,7 +38,7 @@ test("a text that cannot be read is kept only if no secret stands in it", () => 
     '{"user": "b", "password": "***", "settings": {"api_key": "***", "size": }',
     'password: "***"\napi_key: ***\nx: [',
   ];
-  for (const text of safe) assert.equal(mayHaveSecret(text, before), false, text);
+  for (const text of safe) assert.equal(mayHaveSecret(text, before, []), false, text);
   const unsafe = [
     '{"password": "planted", "api_key": "***", "***": 1,',
     '{"password": "***", "settings": {"api_key": "***"}, "new_token": "planted',
@@ -47,5 +47,14 @@ test("a text that cannot be read is kept only if no secret stands in it", () => 
     '{"tokens": {"main": "planted"}, "password": "***", "x": "***',
     "password: '***'\napi_key: '***'\ntokens:\n  main: planted\nx: [",
   ];
-  for (const text of unsafe) assert.equal(mayHaveSecret(text, before), true, text);
+  for (const text of unsafe) assert.equal(mayHaveSecret(text, before, []), true, text);
+});
+
+test("names that a schema makes those of secrets count in such a text", () => {
+  const text = '{"pin.a": "planted", "user": "x"';
+  assert.equal(mayHaveSecret(text, {}, []), false);
+  assert.equal(mayHaveSecret(text, {}, ["pin.a"]), true);
+  assert.equal(mayHaveSecret("pin.a:\n  - planted\nx: [", {}, ["pin.a"]), true);
+  assert.equal(mayHaveSecret('{"pin.a": "***", "user": ', { "pin.a": "***" }, ["pin.a"]), false);
+  assert.equal(mayHaveSecret("{", {}, undefined), true);
 });

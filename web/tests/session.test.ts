@@ -60,6 +60,7 @@ const base = (revision: number, changes: JsonObject = {}): Base => ({
   revision,
   epoch: 1,
 });
+const JSON_TEXT = { format: "json", text: "", secretNames: new Set<string>() } as const;
 const set = (value: Json): Edit => ({ kind: "set", value });
 
 function history(...entries: { revision: number; changed: string[] }[]): void {
@@ -192,7 +193,7 @@ test("a text keeps the edits that it does not show", async () => {
     ["/password", { kind: "secret", text: "planted" }],
   ]);
   const wanted = { ...CONFIG, b: { c: "y" } };
-  session.editText({ format: "json", text: "", base: session.base.value }, new Map([["/b/c", set("y")]]), wanted);
+  session.editText({ ...JSON_TEXT, base: session.base.value }, new Map([["/b/c", set("y")]]), wanted);
   assert.deepEqual([...session.edits.value.keys()].sort(), ["/a", "/b/c", "/password"]);
 });
 
@@ -200,11 +201,11 @@ test("a text that is older than the configuration does not undo what others did"
   const session = await opened();
   session.edits.value = new Map([["/b/c", set("y")]]);
   const old = session.base.value;
-  session.text.value = { format: "json", text: "", base: old };
+  session.text.value = { ...JSON_TEXT, base: old };
   history({ revision: 8, changed: ["/a"] });
   session.receive(base(8, { a: 2 }));
   await session.settled();
-  const text = { format: "json", text: "", base: old } as const;
+  const text = { ...JSON_TEXT, base: old } as const;
   session.editText(text, new Map([["/b/c", set("z")]]), { ...CONFIG, b: { c: "z" } });
   assert.deepEqual(session.conflicts.value, []);
   const both = new Map([

@@ -85,8 +85,8 @@ export function readDraft(place: DraftPlace): Draft | undefined {
   return text === undefined ? undefined : parseDraft(text);
 }
 
-/** A name that makes a value a secret, up to its colon. */
-const SECRET_NAME = /(?:password|secret|key|token)[^"'\n:{}[\],]*["']?\s*:[ \t]*/gi;
+/** Parts of names that make a value a secret. */
+const SECRET_NAMES = ["password", "secret", "key", "token"];
 /** What is no secret: a placeholder, a sealed one, a number or a flag. What is inside an object or array may be one. */
 const NO_SECRET = /^(?:["']?\*{3}|["']?sealed:|(?:null|true|false|-?\d[\d.eE+-]*)\s*(?:[,}\]\n]|$)|$)/;
 
@@ -95,11 +95,17 @@ const NO_SECRET = /^(?:["']?\*{3}|["']?sealed:|(?:null|true|false|-?\d[\d.eE+-]*
  *
  * @param text What was typed.
  * @param before The configuration on which it is based: each of its `***` has to be in the text still.
+ * @param names The names that the schema makes those of secrets, besides the usual ones; undefined if it does so for
+ *   names that nobody knows before.
  */
-export function mayHaveSecret(text: string, before: JsonObject): boolean {
+export function mayHaveSecret(text: string, before: JsonObject, names: Iterable<string> | undefined): boolean {
+  if (names === undefined) return true;
   const masks = (where: string) => where.split("***").length + where.split("sealed:").length;
   if (masks(text) < masks(format(before))) return true;
-  for (const { 0: name, index } of text.matchAll(SECRET_NAME)) {
+  const parts = [...SECRET_NAMES, ...names].map((name) => name.replace(/[^\w\s]/g, "\\$&")).join("|");
+  // A name up to its colon.
+  const named = new RegExp(`(?:${parts})[^"'\\n:{}[\\],]*["']?\\s*:[ \\t]*`, "gi");
+  for (const { 0: name, index } of text.matchAll(named)) {
     if (!NO_SECRET.test(text.slice(index + name.length))) return true;
   }
   return false;

@@ -106,12 +106,13 @@ function Editor({ session, tree, readOnly, format }: RawEditorProps) {
       waiting = undefined;
       try {
         const wanted = readText(text, format);
-        session.editText({ format, text, base }, editsBetween(base.config, wanted, tree), wanted);
+        const all = { format, text, base, secretNames: tree.secretNames };
+        session.editText(all, editsBetween(base.config, wanted, tree), wanted);
         check(base.config);
       } catch (error) {
         if (!(error instanceof TextError)) throw error;
         const where = `line ${lineOf(text, error.at)}: ${error.message}`;
-        session.text.value = { format, text, base, broken: where };
+        session.text.value = { format, text, base, broken: where, secretNames: tree.secretNames };
         check(undefined, { message: error.message, at: error.at });
       }
     }

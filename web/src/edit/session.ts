@@ -39,6 +39,8 @@ export interface RawText {
   base: Base;
   /** Why it is no configuration yet; undefined if it is one, which the edits have then. */
   broken?: string;
+  /** As `SchemaTree.secretNames`. */
+  secretNames: ReadonlySet<string> | undefined;
 }
 
 export interface OtherDraft {
@@ -121,7 +123,7 @@ export class Session {
   /** Whether there is a text that no draft has, because a secret may stand in it. */
   get hasUnkeptText(): boolean {
     const text = this.text.value;
-    return text?.broken !== undefined && mayHaveSecret(text.text, text.base.config);
+    return text?.broken !== undefined && mayHaveSecret(text.text, text.base.config, text.secretNames);
   }
 
   /** Take the configuration that the daemon has now. */
@@ -311,7 +313,7 @@ export class Session {
     const { revision, epoch } = this.base.peek();
     const edits = this.edits.peek();
     const text = this.text.peek();
-    const open = text?.broken !== undefined && !mayHaveSecret(text.text, text.base.config);
+    const open = text?.broken !== undefined && !mayHaveSecret(text.text, text.base.config, text.secretNames);
     const typed = [...edits].flatMap(([pointer, { kind }]) => (kind === "secret" ? [pointer] : []));
     // Those that have to be typed again are not forgotten by another reload.
     const untyped = (this.restored.peek()?.secrets ?? []).filter((pointer) => !edits.has(pointer));
@@ -368,8 +370,11 @@ export class Session {
       this.edits.value = new Map([...merged.edits, ...this.edits.peek()]);
       this.conflicts.value = merged.conflicts;
       this.comment.value ||= draft.comment;
-      if (draft.text !== undefined && this.text.peek() === undefined)
-        this.text.value = { ...draft.text, base, broken: "It was no configuration yet when it was kept." };
+      if (draft.text !== undefined && this.text.peek() === undefined) {
+        // Whether it may be kept was decided when it was; the raw editor decides it anew.
+        const broken = "It was no configuration yet when it was kept.";
+        this.text.value = { ...draft.text, base, broken, secretNames: new Set() };
+      }
       if (merged.taken.length > 0 || entries.length > 0)
         this.news.value = { revision: base.revision, entries, changes: merged.taken };
       if (merged.edits.size > 0 || draft.secrets.length > 0 || draft.text !== undefined) this.restored.value = draft;

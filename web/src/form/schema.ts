@@ -164,8 +164,12 @@ export function isSecretAt({ node, named }: Place, value?: Json): boolean {
 
 export class SchemaTree {
   readonly root: Place;
+  /** The names of members that the schema makes secrets; undefined if there are some whose names it does not say. */
+  readonly secretNames: ReadonlySet<string> | undefined;
 
   constructor(schema: JsonObject) {
+    const names = new Set<string>();
+    this.secretNames = addSecretNames(schema, undefined, names) ? names : undefined;
     const parts = Array.isArray(schema.allOf) ? schema.allOf : [schema];
     const known = new Map<string, SchemaNode>();
     const node = nodeOf(
@@ -194,6 +198,35 @@ export class SchemaTree {
       return restart || node.item().restart;
     });
   }
+}
+
+/** What describes members of any name, or places that a `$ref` names. */
+const NAMELESS: readonly string[] = [
+  "$defs",
+  "definitions",
+  "patternProperties",
+  "additionalProperties",
+  "unevaluatedProperties",
+];
+/** Values, which describe nothing. */
+const VALUES: readonly string[] = ["default", "const", "enum", "examples"];
+
+/** Add the names of the members that a schema makes secrets; returns whether these are all. */
+function addSecretNames(schema: Json | undefined, name: string | undefined, names: Set<string>): boolean {
+  if (Array.isArray(schema)) return schema.map((inner) => addSecretNames(inner, name, names)).every(Boolean);
+  if (!isObject(schema)) return true;
+  let all = true;
+  if (schema["x-sensitive"] === true || schema.writeOnly === true) {
+    if (name === undefined) all = false;
+    else names.add(name);
+  }
+  for (const [keyword, inner] of Object.entries(schema)) {
+    if (VALUES.includes(keyword)) continue;
+    if (keyword === "properties" && isObject(inner)) {
+      for (const [member, below] of Object.entries(inner)) all = addSecretNames(below, member, names) && all;
+    } else all = addSecretNames(inner, NAMELESS.includes(keyword) ? undefined : name, names) && all;
+  }
+  return all;
 }
 
 /** The trees that were read last, by schema: fields keep their state when the same schema is loaded again. */

@@ -290,3 +290,19 @@ test("other patterns are tried in the browser", () => {
   ];
   for (const [pattern, text, expected] of tried) assert.equal(matches(pattern, text), expected, pattern);
 });
+
+test("the names that a schema makes those of secrets", () => {
+  const names = (properties: object, more: object = {}) => {
+    const found = readSchema(object(JSON.stringify({ allOf: [{ type: "object", properties, ...more }] }))).secretNames;
+    return found && [...found];
+  };
+  const marked = { "x-sensitive": true };
+  assert.deepEqual(names({ a: { type: "string" }, x: { default: marked } }), []);
+  assert.deepEqual(
+    names({ pin: marked, codes: { items: marked }, deep: { properties: { once: { writeOnly: true } } } }),
+    ["pin", "codes", "once"],
+  );
+  assert.deepEqual(names({ pin: { anyOf: [marked, { type: "null" }] } }), ["pin"]);
+  assert.equal(names({ rooms: { additionalProperties: marked } }), undefined);
+  assert.equal(names({ pin: { $ref: "#/$defs/pin" } }, { $defs: { pin: marked } }), undefined);
+});
