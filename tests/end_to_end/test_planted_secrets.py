@@ -49,7 +49,10 @@ PLANTED = {
 # What whoever sent it has sent, in the open, where the broker passes it on; never what the daemon says.
 REQUESTS = re.compile(r"alicia/config/(?!update/|alert/|environment$|key$)")
 OBSERVER = "observer"
-
+SERVICES = (
+    "ai_service", "tts_service", "stt_service", "ha_bridge", "grok_integration", "sonos_service", "security_gateway",
+    "load_balancer",
+)  # fmt: skip
 
 FORMS = {name: forms(secret) for name, secret in PLANTED.items()}
 
@@ -375,7 +378,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         "ALICIACFG_HOME_ASSISTANT": "on",
         "ALICIACFG_HOME_ASSISTANT_FEATURES": "all",
     }
-    daemon = Daemon(directory / "home", broker_port=broker.port, environ=environ).prepare()
+    daemon = Daemon(directory / "home", broker_port=broker.port, environ=environ).prepare().keep_services(*SERVICES)
     made = Lived(daemon, broker, daemon.environments / "dev-secrets.yaml")
     try:
         asyncio.run(live(made))
