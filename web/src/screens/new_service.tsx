@@ -6,19 +6,22 @@ import { schemaOf } from "../edit/service_data.ts";
 import { href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
-import { Field, Heading } from "../ui/elements.tsx";
+import { mayWrite, useWhoami } from "../store/whoami.ts";
+import { Field, Heading, Notice } from "../ui/elements.tsx";
 
 /** As the daemon takes it. */
 const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}";
 
 export function NewService({ route }: ScreenProps) {
   const known = useResource("environments", environments, ["environment", "files"]).data;
+  const who = useWhoami();
   const [name, setName] = useState("");
   const [chosen, setChosen] = useState(route.query.env);
   const env = chosen ?? known?.active;
   return (
     <>
       <Heading title="New service" />
+      {!mayWrite(who) && <Notice title="You may read, but not change anything."> Enter a token that may.</Notice>}
       <p>
         It begins in the database alone. To begin it in your files, with a schema to complete, use{" "}
         <code>aliciacfg service add NAME --schema</code> in their directory.
