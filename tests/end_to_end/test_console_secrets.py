@@ -228,7 +228,9 @@ async def test_markup_does_nothing(home: Daemon, console: Console):
 
 
 LOCK = {"version": "1.0.0", "type": "object", "properties": {"settings": {"properties": {
-    "pin": {"type": "string", "x-sensitive": True}, "door": {"type": "string", "default": "front"}}}}}  # fmt: skip
+    "pin": {"type": "string", "x-sensitive": True},
+    "extra": {"oneOf": [{"type": "object"}, {"type": "string"}]},
+}}}}  # fmt: skip
 
 
 async def test_a_broken_text_with_a_secret_of_any_name_is_not_kept(
@@ -252,3 +254,12 @@ async def test_a_broken_text_with_a_secret_of_any_name_is_not_kept(
         await page.evaluate("() => dispatchEvent(new Event('pagehide'))")
         storage = await page.evaluate("() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
         assert ("broken" in storage, PLANTED["typed in raw"] in storage) == (not lost, False)
+    # A field of the form that takes JSON.
+    await page.evaluate("() => localStorage.clear()")
+    form = await console.show(daemon, "#/services/lock")
+    for typed in ('{"broken": ', f'{{"pin": "{PLANTED["typed in raw"]}", '):
+        await form.get_by_label("extra", exact=True).fill(typed)
+        await expect(form.get_by_role("region", name="Unsent edits")).to_contain_text("is not JSON")
+        await form.evaluate("() => dispatchEvent(new Event('pagehide'))")
+        storage = await form.evaluate("() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
+        assert ("broken" in storage, PLANTED["typed in raw"] in storage) == ("broken" in typed, False)

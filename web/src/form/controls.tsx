@@ -228,7 +228,9 @@ function JsonInput(props: ControlProps) {
     try {
       read = parse(text);
     } catch (error) {
-      const sensitive = isHidden(value) || isHidden(before) || MAY_BE_SECRET.test(pointer + text);
+      const names = form.schema.peek().secretNames;
+      const named = names === undefined || [...names].some((name) => (pointer + text).includes(name));
+      const sensitive = named || isHidden(value) || isHidden(before) || MAY_BE_SECRET.test(pointer + text);
       return form.setText(pointer, text, `is not JSON: ${(error as Error).message}`, { sensitive });
     }
     form.setOpen(pointer, read);
