@@ -122,7 +122,11 @@ test("the revision of a write of this page is not somebody else's", async () => 
   await session.settled();
   assert.equal(session.base.value.revision, 7);
   const sent = session.edits.value;
-  session.edits.value = new Map([...sent, ["/b/c", set("typed while it was sent")]]);
+  // As the raw editor makes them anew with each key.
+  session.edits.value = new Map([
+    ["/a", set(5)],
+    ["/b/c", set("typed while it was sent")],
+  ]);
   session.finishWrite(base(8, { a: 5 }), sent, [{ pointer: "/a", old: 1, new: 5 }], [], "edits");
   await session.settled();
   assert.equal(session.base.value.revision, 8);
