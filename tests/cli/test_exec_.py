@@ -46,4 +46,4 @@ def test_beside_a_daemon_the_broker_is_the_one_it_uses(tmp_path: Path, monkeypat
         assert f"127.0.0.1:{port}" in run(*arguments).output
         monkeypatch.setenv("MQTT_BROKER", "localhost")
         monkeypatch.setenv("MQTT_PORT", "1")
-        assert "localhost:1:" in run(*arguments).output
+        assert "localhost:1" in run(*arguments).output

@@ -211,7 +211,8 @@ def test_a_service_added_to_and_removed_from_the_files_comes_and_goes(home: Daem
     wait_refused(home, 1)
     assert "four" in " ".join(home.logged("files_refused")[0]["problems"])
     home.http("DELETE", "/config/four?allow_breaking=true")
-    assert home.http("POST", "/reload").json["changed"] == ["four"]
+    # The daemon tries refused files again by itself, and may be first.
+    assert home.http("POST", "/reload").json["changed"] in (["four"], [])
     assert home.http("GET", "/config/four").status == 404
 
 
