@@ -8,7 +8,7 @@
 import { batch, effect, signal } from "@preact/signals";
 import { type Answers, configPath, type Problem, RequestError, request } from "../api/client.ts";
 import { isEqual, type JsonObject } from "../api/json.ts";
-import { type Change, type Edit, type Edits, hasSecrets, NO_EDITS } from "../form/edits.ts";
+import { type Change, type Edits, hasSecrets, isSameEdit, NO_EDITS } from "../form/edits.ts";
 import { find, isWithin } from "../form/pointer.ts";
 import { draftsOf, dropDraft, tabsWithDraft } from "../store/drafts.ts";
 import { type Conflict, mergeChanges } from "./conflicts.ts";
@@ -238,7 +238,9 @@ export class Session {
   finishWrite(next: Base, sent: Edits, changes: Change[], restart: string[], how: How): void {
     const before = this.base.peek().revision;
     batch(() => {
-      this.edits.value = new Map([...this.edits.peek()].filter(([pointer, edit]) => !isSame(edit, sent.get(pointer))));
+      this.edits.value = new Map(
+        [...this.edits.peek()].filter(([pointer, edit]) => !isSameEdit(edit, sent.get(pointer))),
+      );
       this.refreshText();
       this.comment.value = "";
       this.problems.value = [];
@@ -394,11 +396,4 @@ export class Session {
       throw error;
     }
   }
-}
-
-/** Whether two edits ask for the same. The raw editor makes all of them anew with each key. */
-function isSame(one: Edit, other: Edit | undefined): boolean {
-  if (one.kind === "set") return other?.kind === "set" && isEqual(one.value, other.value);
-  if (one.kind === "remove") return other?.kind === "remove";
-  return other?.kind === one.kind && one.text === other.text;
 }

@@ -75,6 +75,13 @@ export function unsent(edits: Edits): Problem[] {
   });
 }
 
+/** Whether two edits ask for the same. The raw editor makes all of them anew with each key. */
+export function isSameEdit(one: Edit, other: Edit | undefined): boolean {
+  if (one.kind === "set") return other?.kind === "set" && isEqual(one.value, other.value);
+  if (one.kind === "remove") return other?.kind === "remove";
+  return other?.kind === one.kind && one.text === other.text;
+}
+
 export function hasSecrets(edits: Edits): boolean {
   return [...edits.values()].some(({ kind }) => kind === "secret");
 }
