@@ -103,9 +103,10 @@ def test_its_files_are_protected_and_asked_for_again(shared: Daemon):
             assert head.read() == b""
 
 
-async def test_it_works_below_a_path_of_another_server(shared: Daemon, console: Console):
+async def test_it_works_below_a_path_of_another_server(make_daemon: Callable[..., Daemon], console: Console):
     """Every address is relative: files, requests, events, and the links of its screens."""
-    async with behind_prefix(shared, "/home/config") as address:
+    daemon = make_daemon().keep_services("multi_language", "voice_router").start()
+    async with behind_prefix(daemon, "/home/config") as address:
         page = await console.show(address)
         await expect(page.get_by_role("link", name="voice_router", exact=True)).to_be_visible()
         links = await page.evaluate("[...document.links].map(link => link.href)")
@@ -114,7 +115,7 @@ async def test_it_works_below_a_path_of_another_server(shared: Daemon, console: 
         # Events pass as they come.
         await expect(page.get_by_text("live", exact=True)).to_be_visible()
         answer = await asyncio.to_thread(
-            shared.http, "PATCH", "/config/multi_language", {"settings": {"written_behind_a_proxy": True}}
+            daemon.http, "PATCH", "/config/multi_language", {"settings": {"written_behind_a_proxy": True}}
         )
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name="multi_language", exact=True))
         await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]), timeout=2000)

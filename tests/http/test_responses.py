@@ -79,6 +79,8 @@ async def test_a_client_that_stops_reading_is_disconnected(tmp_path: Path):
         client,
     ):
         with idle_readers(client, "/a", 1) as (reader,):
+            # Otherwise the other body might be first, and this client refused.
+            await asyncio.to_thread(reader.recv, 1, socket.MSG_PEEK)
 
             async def other() -> int:
                 async with client.get("/b") as answer:
