@@ -218,10 +218,15 @@ for (const type of ["application/json", "text/plain"]) {
 const blind = { method: "POST", mode: "no-cors" };
 await read("blind rollback", "URL/config/voice_router/rollback", { ...blind, body: '{"revision": 1}' });
 await read("blind reload", "URL/reload", { ...blind, body: "{}" });
-const opened = window.open("URL/");
-await new Promise(done => setTimeout(done, 300));
-try { tried.opened = opened.document?.title ?? "nothing"; } catch (error) { tried.opened = error.name; }
-try { tried.framed = frames[0].document?.title ?? "nothing"; } catch (error) { tried.framed = error.name; }
+// Until it has loaded, a window is an empty page of this origin.
+const look = async (name, other) => {
+  for (let time = 0; time < 100; time += 1) {
+    try { tried[name] = other?.document?.title ?? "nothing"; } catch (error) { tried[name] = error.name; return; }
+    await new Promise(done => setTimeout(done, 100));
+  }
+};
+await look("opened", window.open("URL/"));
+await look("framed", frames[0]);
 window.tried = tried;
 </script>"""
 
