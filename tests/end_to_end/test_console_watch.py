@@ -243,9 +243,11 @@ async def test_a_token_is_asked_for_used_and_forgotten(make_daemon: Callable[...
     await dialog.get_by_label("Token", exact=True).fill("not a token")
     await page.keyboard.press("Enter")
     await expect(dialog.get_by_role("alert")).to_contain_text("cannot be a token")
+    await expect(dialog.get_by_role("alert")).to_be_focused()
     await dialog.get_by_label("Token", exact=True).fill(token[:-1])
     await page.keyboard.press("Enter")
     await expect(dialog.get_by_role("alert")).to_contain_text("not a complete token")
+    await expect(dialog.get_by_role("alert")).to_be_focused()
     await dialog.get_by_label("Token", exact=True).fill(token)
     await page.keyboard.press("Enter")
     await expect(dialog).to_have_count(0)
@@ -342,6 +344,9 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 200
     reading = daemon.http("GET", "/config/voice_router", headers={"Authorization": f"Bearer {made}"})
     assert reading.status == 403
+    for _ in range(2):
+        await page.keyboard.press("Escape")
+    await expect(shown).to_be_visible()
     await dialog.get_by_role("button", name="Done").click()
     assert made not in await page.content()
     kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, location.href, history.state])")

@@ -287,7 +287,7 @@ function CreatedDialog({ token, onClose }: { token: Created; onClose: () => void
     }
   }
   return (
-    <Dialog title={`The token of ${token.name}`} onClose={onClose}>
+    <Dialog title={`The token of ${token.name}`} keepsOpen onClose={onClose}>
       <p>This is the only time that it can be seen: the daemon stores no more than its digest.</p>
       <Field label="Token">
         {({ id }) => (

@@ -168,11 +168,14 @@ export function Field({
 export function Dialog({
   title,
   wide = false,
+  keepsOpen = false,
   onClose,
   children,
 }: {
   title: string;
   wide?: boolean;
+  /** Whether Escape leaves it open: it shows what is shown nowhere else. */
+  keepsOpen?: boolean;
   onClose: () => void;
   children: ComponentChildren;
 }) {
@@ -188,7 +191,15 @@ export function Dialog({
     };
   }, []);
   return (
-    <dialog ref={dialog} class={wide ? "wide" : ""} aria-labelledby={heading} onClose={onClose}>
+    <dialog
+      ref={dialog}
+      class={wide ? "wide" : ""}
+      aria-labelledby={heading}
+      // Without it a second Escape closes the dialog all the same.
+      {...(keepsOpen ? { closedby: "none" } : {})}
+      onCancel={(event) => keepsOpen && event.preventDefault()}
+      onClose={onClose}
+    >
       <h2 id={heading} tabIndex={-1}>
         {title}
       </h2>
