@@ -1,11 +1,11 @@
-"""The last changes that readers are told of, in the order in which they became durable, for those who watch them.
+"""The log of the last published changes, in the order in which they became durable, for readers of ``GET /events``.
 
 A reader goes on after the place up to which it knows everything: the highest ``(epoch, sequence)`` of the changes so
 far. That grows with the order of the commits, which is the same on all daemons of a home, so the reader may do that at
 any of them. The sequence of a single change may be lower: where daemons share a database, one of them may have planned
 a change of another service before it knew of the last ones.
 
-If the log does not reach back so far, the newest revision of each configuration that changed since is told.
+If the log does not reach back so far, it yields the newest revision of each configuration that changed since.
 """
 
 from collections import deque
@@ -37,7 +37,7 @@ class Logged:
     Attributes:
         number: 0, 1, 2 and so on in the order of the log.
         place: Up to which a reader knows everything that has this change, too.
-        event: What readers are told.
+        event: The event that readers receive.
         encoded: What a transport made of it, once for all its readers; empty before.
     """
 
@@ -80,7 +80,7 @@ class ChangeLog:
         self.on_added: Callable[[], None] = _nothing
 
     def on_commit(self, plan: Plan) -> None:
-        """Add what readers are told of a durable plan."""
+        """Append the published changes of a durable plan."""
         if not plan.sequence and plan.activates is None and not plan.raises_epoch:
             return
         before, epoch = self.end, self._state.epoch

@@ -10,7 +10,7 @@ from aliciacfg.model.records import Applied, RecordHead
 from aliciacfg.mqtt.connection import Connection, DoesNotFit
 from aliciacfg.mqtt.pace import Pace
 
-# Home Assistant stores each event; nobody reads more of a revision there.
+# Home Assistant stores each event; a longer list of changed places has no use there.
 _MAX_POINTERS = 20
 _MAX_TEXT = 500
 _PER_SECOND = 100

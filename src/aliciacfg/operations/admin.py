@@ -175,7 +175,7 @@ class AdminOperations:
     def _check_tokens(self, caller: Caller) -> None:
         """Return if a caller may change tokens over HTTP.
 
-        Where nothing is restricted yet, whoever comes first could keep the right to do everything.
+        Where nothing is restricted yet, the first caller could make itself the only administrator.
 
         Raises:
             Forbidden: It has no administrator's token.

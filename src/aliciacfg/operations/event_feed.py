@@ -2,7 +2,7 @@
 
 A reader has no queue of its own but a place in the log of changes, so a slow one takes no memory: it goes on where it
 was, or, if the log does not reach back so far any more, is told to read everything again. States such as the health
-are told as they are when the reader takes them; what they were in between is not.
+are sent as they are when the reader takes them, without those in between.
 """
 
 import asyncio

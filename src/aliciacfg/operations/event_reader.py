@@ -1,4 +1,4 @@
-"""A reader of the events: where it is, what it may know, and what it is told next."""
+"""A reader of the events: its place in the log, its rights, and its next event."""
 
 import asyncio
 import contextlib
@@ -108,7 +108,7 @@ class EventReader:
         self._first: list[Event] = []
         self._begun = False
         self._next = parts.log.end
-        # The number of the last change of a state that the reader knows; those of instances are told from now on.
+        # The number of the last change of a state that the reader knows; those of instances are sent from now on.
         self._seen, self._seen_instances = -1, states.number
         self._checked_at = float("-inf")
         self._changes = -1

@@ -1,4 +1,4 @@
-"""The events of ``GET /events``, and those of states: each is told as it is when a reader takes it."""
+"""The events of ``GET /events``, and those of states: each is sent as it is when a reader takes it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ class FeedParts:
 
 @dataclass(slots=True)
 class States:
-    """What readers are told of states, each with the number of its last change."""
+    """The states that readers receive, each with the number of its last change."""
 
     parts: FeedParts
     number: int = 0

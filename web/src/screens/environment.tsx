@@ -10,7 +10,7 @@ import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
-import { Await, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
+import { Await, CommentField, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { counted } from "../ui/words.ts";
 import { activationTitle, otherwise } from "./changes.ts";
@@ -351,18 +351,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
             afterwards.
           </p>
         )}
-        <Field label="Comment" hint="For the history. It may stay empty.">
-          {({ id, hint }) => (
-            <input
-              id={id}
-              aria-describedby={hint}
-              maxLength={1024}
-              autoComplete="off"
-              value={comment}
-              onInput={(event) => setComment(event.currentTarget.value)}
-            />
-          )}
-        </Field>
+        <CommentField value={comment} onValue={setComment} />
         {item.protected && (
           <Field label={`${name} is protected. Type its name to go on`}>
             {({ id }) => (

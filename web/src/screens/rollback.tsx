@@ -8,7 +8,7 @@ import { writeChanges } from "../edit/write_changes.ts";
 import { href, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Differences } from "../ui/differences.tsx";
-import { Await, ErrorSummary, Field, Notice, Time } from "../ui/elements.tsx";
+import { Await, CommentField, ErrorSummary, Notice, Time } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
 import { comparedChanges } from "./changes.ts";
 import { type Basis, compare, document, type Revision, rollback } from "./history_queries.ts";
@@ -158,18 +158,7 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
         old={`revision ${basis.revision}, now`}
         new={`revision ${revision}`}
       />
-      <Field label="Comment" hint="For the history. It may stay empty.">
-        {({ id, hint }) => (
-          <input
-            id={id}
-            aria-describedby={hint}
-            maxLength={1024}
-            autoComplete="off"
-            value={comment}
-            onInput={(event) => setComment(event.currentTarget.value)}
-          />
-        )}
-      </Field>
+      <CommentField value={comment} onValue={setComment} />
       <div class="buttons">
         <button type="submit" class="primary" disabled={sending}>
           Back to the values of revision {to}, as revision {revision}

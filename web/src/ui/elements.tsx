@@ -164,6 +164,24 @@ export function Field({
   );
 }
 
+/** The comment of a change, which stands in the history; the daemon takes 1,024 characters. */
+export function CommentField({ value, onValue }: { value: string; onValue: (text: string) => void }) {
+  return (
+    <Field label="Comment" hint="For the history. It may stay empty.">
+      {({ id, hint }) => (
+        <input
+          id={id}
+          aria-describedby={hint}
+          maxLength={1024}
+          autoComplete="off"
+          value={value}
+          onInput={(event) => onValue(event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+}
+
 /** A modal dialog of the browser: Escape closes it, the focus stays inside and returns afterwards. */
 export function Dialog({
   title,

@@ -1,1 +1,1 @@
-import{c as e,v as t,x as n}from"./app.js";function r({otherwise:r,children:i}){return t(e,{of:n(),children:({admin:e})=>e?i:r})}export{r as t};
+import{S as e,c as t,y as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
