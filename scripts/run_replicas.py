@@ -28,7 +28,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import asyncpg
 
@@ -50,6 +50,7 @@ _POSTGRES_START_SECONDS = 30.0
 # The daemon needs at most 10.
 _STOP_SECONDS = 12.0
 _RESTART_SECONDS = 3.0
+_POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 20.0
 # A path of a socket has at most 107 bytes.
 _MAX_SOCKET_DIRECTORY = 80
@@ -107,8 +108,8 @@ async def _until_signal(data: Path, count: int, port: int) -> None:
 async def _run(data: Path, count: int, port: int) -> None:
     ports = _ports(port, count + 1)
     async with AsyncExitStack() as stack:
-        stack.enter_context(locked(data))
-        url, server = await stack.enter_async_context(_postgres(data))
+        lock = stack.enter_context(locked(data))
+        url, server = await stack.enter_async_context(_postgres(data, lock))
         resolved = resolve({}, environ=os.environ, dotenv_values=read_dotenv(Path.cwd()))
         address = broker_address(resolved.settings)
         explicit = resolved.explicit("mqtt_broker")
@@ -118,7 +119,7 @@ async def _run(data: Path, count: int, port: int) -> None:
         if not explicit:
             common |= {"MQTT_BROKER": broker.address.host, "MQTT_PORT": str(broker.address.port)}
         replicas = [
-            Replica(f"replica{number}", data / f"replica{number}", ports[number], common)
+            Replica(f"replica{number}", data / f"replica{number}", ports[number], common, lock)
             for number in range(1, count + 1)
         ]
         _make_key(data / FILE_NAME)
@@ -130,7 +131,7 @@ async def _run(data: Path, count: int, port: int) -> None:
             for replica in few:
                 await replica.wait_ready()
         group.create_task(_until_end("PostgreSQL", server, data / "postgres.log"))
-        if (balancer := await stack.enter_async_context(_balancer(data, ports[0], ports[1:]))) is not None:
+        if (balancer := await stack.enter_async_context(_balancer(data, lock, ports[0], ports[1:]))) is not None:
             watched = group.create_task(_until_end("the load balancer", balancer, data / "balancer.log"))
             stack.callback(watched.cancel)
         say("READY. Ctrl-C ends everything and keeps the data.")
@@ -138,21 +139,48 @@ async def _run(data: Path, count: int, port: int) -> None:
 
 
 @contextmanager
-def locked(data: Path) -> Generator[None]:
-    """Make the directory, and hold a lock on it.
+def locked(data: Path) -> Generator[int]:
+    """Make the directory, hold a lock on it, and yield its file descriptor.
+
+    A process that inherits the descriptor holds the lock as well. So if this process is killed, the next run waits
+    until PostgreSQL and the daemons, which the kernel then asks to end, have left their files.
 
     Raises:
-        CannotRun: Another run has it.
+        CannotRun: Another run has it, or processes of one that was killed do not end.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CannotRun(
-                f"{data} is used by another run; end that one, or name another directory: --data"
-            ) from error
-        yield
+    with (data / "lock").open("a+") as lock:
+        end = time.monotonic() + _STOP_SECONDS
+        while not _took(lock):
+            lock.seek(0)
+            if _is_running(lock.read()):
+                raise CannotRun(f"{data} is used by another run; end that one, or name another directory: --data")
+            if time.monotonic() > end:
+                raise CannotRun(f"{data} is used by processes of a run that was killed; end them: fuser {lock.name}")
+            time.sleep(_POLL_SECONDS)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock.fileno()
+
+
+def _took(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_running(process: str) -> bool:
+    """Return whether a process runs; True if its number is not known yet."""
+    try:
+        os.kill(int(process or os.getpid()), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _ports(first: int, count: int) -> list[int]:
@@ -215,7 +243,7 @@ def _ending(code: int) -> str:
 
 
 @asynccontextmanager
-async def _postgres(data: Path) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+async def _postgres(data: Path, lock: int) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     """Start a server that only listens on a socket in a private directory; yield the address of the database, and it.
 
     Raises:
@@ -243,6 +271,7 @@ async def _postgres(data: Path) -> AsyncGenerator[tuple[str, asyncio.subprocess.
                 stderr=output,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=[lock],
                 **user,
             )
         try:
@@ -361,7 +390,7 @@ async def _create_database(sockets: Path, process: asyncio.subprocess.Process, l
         except (OSError, asyncpg.PostgresError) as error:
             if process.returncode is not None or time.monotonic() > end:
                 raise CannotRun(f"PostgreSQL does not start; see {log}") from error
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_POLL_SECONDS)
     try:
         with contextlib.suppress(asyncpg.DuplicateDatabaseError):
             await connection.execute(f"CREATE DATABASE {_NAME}")
@@ -381,6 +410,7 @@ class Replica:
         directory: Its data directory.
         port: Where it serves HTTP.
         common: Variables that all of them have.
+        lock: The descriptor of ``locked``.
         ready: Set when it was ready for the first time.
     """
 
@@ -388,6 +418,7 @@ class Replica:
     directory: Path
     port: int
     common: dict[str, str]
+    lock: int
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -439,6 +470,7 @@ class Replica:
                 stderr=log,
                 # Ctrl-C is for this script, which ends one after the other.
                 start_new_session=True,
+                pass_fds=[self.lock],
             )
         try:
             assert process.stdout is not None
@@ -462,7 +494,9 @@ def _make_key(file: Path) -> None:
 
 
 @asynccontextmanager
-async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerator[asyncio.subprocess.Process | None]:
+async def _balancer(
+    data: Path, lock: int, port: int, ports: Sequence[int]
+) -> AsyncGenerator[asyncio.subprocess.Process | None]:
     """Start HAProxy or nginx before the daemons, and yield it; say which, or that there is none."""
     log = data / "balancer.log"
     if program := _program("haproxy"):
@@ -489,12 +523,33 @@ async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerat
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=[lock],
         )
     try:
+        await _until_listening(process, port, log)
         say(f"load balancer: http://{_LOOPBACK}:{port} ({program}, {config})")
         yield process
     finally:
         await _end(process, signal.SIGTERM)
+
+
+async def _until_listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    """Wait until the load balancer accepts connections.
+
+    Raises:
+        CannotRun: It ended, or does not listen in time.
+    """
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(_LOOPBACK, port)
+        except OSError:
+            if process.returncode is not None or time.monotonic() > end:
+                raise CannotRun(f"the load balancer does not start; see {log}") from None
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            writer.close()
+            return
 
 
 def haproxy_config(text: str, port: int, ports: Sequence[int]) -> str:
