@@ -24,6 +24,12 @@ _MAX_DIRECTORY = 40
 # Nothing that a test writes has to survive a loss of power, and each test has a database of its own.
 _FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "shared_buffers": "16MB", "jit": "off"}
 
+# Ends the other connections of the database, and waits until they have.
+END_OTHERS = (
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
 
 def program(name: str) -> str:
     """The path of one of PostgreSQL's programs, which Debian has in a directory of their own."""
@@ -160,8 +166,9 @@ class Postgres:
             name = self._given.pop()
             self.execute(
                 "SET default_transaction_read_only = off",
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                # What a test set for its database would be the next one's as well.
+                f"ALTER DATABASE {name} RESET ALL",
+                END_OTHERS,
                 "DROP SCHEMA IF EXISTS aliciacfg CASCADE",
                 "SELECT 1",
                 url=self.url(name),

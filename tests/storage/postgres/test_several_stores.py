@@ -35,7 +35,7 @@ from aliciacfg.storage.verifier import Findings
 from aliciacfg.storage.write_queue import WriteQueue
 from cutting_socket import CuttingSocket, cutting_socket
 from inprocess import eventually
-from postgres import Postgres
+from postgres import END_OTHERS, Postgres
 from stored_rows import CHAIN, entry, revision, tombstone
 
 
@@ -843,8 +843,7 @@ async def test_a_standby_that_is_behind_has_lost_nothing(one: Follower, url: str
         postgres.execute,
         "UPDATE aliciacfg.home SET commit = 0",
         f"ALTER DATABASE {name} SET default_transaction_read_only = on",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        END_OTHERS,
         url=url,
     )
     with pytest.raises(Unavailable, match="a standby that is behind"):
