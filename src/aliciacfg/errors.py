@@ -408,9 +408,17 @@ class BatchRefused(OperationError):
 
 
 class Busy(OperationError):
-    """Too many writes are waiting for the disk; try again later."""
+    """Too many writes are waiting for the disk, or another thing that callers share is taken; try again later.
+
+    Attributes:
+        retry_after_seconds: When to try again.
+    """
 
     code = "busy"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(OperationError):

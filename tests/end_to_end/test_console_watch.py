@@ -395,8 +395,22 @@ async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console
     await expect(page).to_have_url(re.compile(rf"tab=history&rev={again['revision']}"))
 
 
-async def test_the_health_is_told_in_words(module_daemon: Daemon, console: Console):
-    page = await console.show(module_daemon, "#/health")
+async def test_the_health_is_told_in_words_and_without_events_too(module_daemon: Daemon, console: Console):
+    """A page for which no stream is left says so, and is live as soon as there is one."""
+    console.allow(r"status 503: GET \S+/events")
+    page = await console.page()
+
+    async def taken(route: Any) -> None:
+        await route.fulfill(status=503, headers={"Retry-After": "1"}, json={"status": "error", "code": "busy"})
+
+    await page.route("**/events", taken)
+    await console.show(module_daemon, "#/health", page)
+    notice = page.get_by_role("status").filter(has_text="no event stream left for this page")
+    await expect(notice).to_be_visible()
+    await expect(page.get_by_text("not live", exact=True)).to_be_visible()
+    await page.unroute("**/events")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    await expect(notice).to_have_count(0)
     await expect(page.get_by_text("The daemon is healthy.")).to_be_visible()
     version = module_daemon.http("GET", "/health").json["version"]
     for said in ("connected", "in force", "A load balancer may send requests here.", "leads", version):

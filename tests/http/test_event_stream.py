@@ -33,6 +33,7 @@ FILES: dict[str, object] = {
     "environments/prod.yaml": {"services": {"bell": {"settings": {"volume": 9}}}},
 }
 READS = {"read": {"allowed_services": ["viewer"]}}
+OPEN_TO_TWO = {"read": {"allowed_services": ["one", "two"]}}
 RULES = {"services": {"bell": READS}, "users": ["viewer"]}
 STATES = {"health", "files", "drift", "online"}
 
@@ -357,6 +358,49 @@ async def test_the_number_of_streams_is_bounded(tmp_path: Path):
         await eventually(lambda: found.open == 0)
         async with found.listen() as stream:
             await stream.next("hello")
+
+
+async def test_callers_share_the_streams_when_all_are_taken(tmp_path: Path):
+    """Who holds most gives its newest one up for a caller with fewer; who has its share is told so, and what to do."""
+    files = {**FILES, "environments/access.yaml": {"users": ["one", "two"], "services": {"bell": OPEN_TO_TWO}}}
+    async with home(tmp_path, files, max_event_streams="3") as found, contextlib.AsyncExitStack() as streams:
+        one, two = [(await found.token(name))["token"] for name in ("one", "two")]
+
+        async def listens(token: str) -> Stream:
+            stream = await streams.enter_async_context(found.listen(token=token))
+            await stream.next("hello")
+            return stream
+
+        held = [await listens(one) for _ in range(3)]
+        third = await listens(two)
+        assert (await held.pop().rest())[-1].data == {"reason": "busy"}
+        for token, says in ((one, "2 of them"), (two, "1 of them")):
+            bearer = {"Authorization": f"Bearer {token}"}
+            async with found.session.get(f"{found.url}/events", headers=bearer) as refused:
+                answer = await refused.json()
+                assert (refused.status, answer["code"], refused.headers["Retry-After"]) == (503, "busy", "10")
+            assert says in answer["message"]
+            assert "wait_seconds" in answer["message"]
+        await found.change(2)
+        for stream in (*held, third):
+            assert (await stream.next("change")).data["service"] == "bell"
+
+
+async def test_without_a_token_an_address_is_a_caller(tmp_path: Path):
+    """One that takes all streams leaves one to another."""
+    async with (
+        home(tmp_path, max_event_streams="2") as found,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))) as elsewhere,
+        found.listen() as first,
+        found.listen() as second,
+    ):
+        await second.next("hello")
+        async with listen(elsewhere, found.url) as other:
+            await other.next("hello")
+            assert (await second.rest())[-1].data == {"reason": "busy"}
+            await eventually(lambda: found.open == 2)
+            await found.change(2)
+            assert (await first.next("change")).data == (await other.next("change")).data
 
 
 async def test_a_quiet_stream_is_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

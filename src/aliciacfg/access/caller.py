@@ -10,6 +10,9 @@ BUS = "mqtt"
 HOME_ASSISTANT = "home_assistant"
 """The caller of every command of Home Assistant."""
 
+Account = tuple[str, bool, str | None]
+"""By what callers are told apart: the transport, whether the name is proven, and the name or else the address."""
+
 
 class Caller(msgspec.Struct, frozen=True):
     """The caller of an operation.
@@ -38,6 +41,11 @@ class Caller(msgspec.Struct, frozen=True):
     def where(self) -> str:
         """The origin of the request, as the audit log has it."""
         return self.transport if self.address is None else f"{self.transport} {self.address}"
+
+    @property
+    def account(self) -> Account:
+        """What counts as one caller where each has a share; a name that is only claimed uses none of its bearer's."""
+        return self.transport, self.proven, self.name or self.address
 
     @property
     def author(self) -> str:

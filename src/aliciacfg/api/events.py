@@ -101,10 +101,11 @@ class EndEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reason: ``unauthorized``: the token was revoked or is expired. ``forbidden``: the reader may read nothing any
-            more. ``stopping``: the daemon stops.
+            more. ``busy``: all streams are taken, and a caller with fewer of them needs this one. ``stopping``: the
+            daemon stops.
     """
 
-    reason: Literal["unauthorized", "forbidden", "stopping"]
+    reason: Literal["unauthorized", "forbidden", "busy", "stopping"]
 
 
 class FilesEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,7 +94,7 @@ class EventStreams:
             InvalidRequest: A parameter is not known, or not valid.
             Unauthorized: The caller is anonymous, or its token not valid.
             Forbidden: The caller may read no service, or not one that it names; or the request is another site's.
-            Busy: There are too many streams.
+            Busy: All streams are taken, and the caller has its share of them.
         """
         _refuse_other_sites(request)
         caller = request[CALLER] = self._identify(request)
@@ -104,7 +104,7 @@ class EventStreams:
         for service in wanted.services:
             authorizer.check(caller, "read", service, operation=OPERATION)
         last = _last_place(request)
-        self._service.events.check_room(self._connections.room_for_streams)
+        self._service.events.check_room(caller, self._connections.room_for_streams)
         response = web.Response(headers=_HEADERS)
         # What ends a stream ends its connection, so that no proxy waits for more.
         response.force_close()
@@ -128,7 +128,8 @@ class EventStreams:
         Raises:
             ConnectionError: The client has disconnected, or does not receive what it is sent.
         """
-        with self._service.events.open(lambda: self._identify(request), wanted, last) as reader:
+        most = self._connections.room_for_streams
+        with self._service.events.open(request[CALLER], most, lambda: self._identify(request), wanted, last) as reader:
             await self._send(reader, request, writer)
 
     async def _send(self, reader: EventReader, request: web.Request, writer: abc.AbstractStreamWriter) -> None:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from aliciacfg.api.encoding import encode_failure, encode_internal
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
-from aliciacfg.errors import Conflict, ErrorCode, InvalidRequest, NotFound, OperationError, TooLarge, Unauthorized
+from aliciacfg.errors import Busy, Conflict, ErrorCode, InvalidRequest, NotFound, OperationError, TooLarge, Unauthorized
 from aliciacfg.http.responses import JSON, Reply, respond
 
 STATUS: Mapping[ErrorCode, int] = {
@@ -24,8 +24,6 @@ STATUS: Mapping[ErrorCode, int] = {
 }
 REQUEST_ID = web.RequestKey("request_id", object)
 """The field ``request_id`` as it was sent, of any type, once the fields were read."""
-
-_RETRY_AFTER_SECONDS = "1"
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -107,7 +105,7 @@ def refusal(request: web.BaseRequest, error: OperationError) -> Reply:
     """
     reply = respond(encode_failure(error, _request_id(request)), status=status_of(error))
     if error.code in {"busy", "unavailable"}:
-        reply.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+        reply.headers["Retry-After"] = str(error.retry_after_seconds if isinstance(error, Busy) else 1)
     if isinstance(error, Unauthorized):
         reply.headers["WWW-Authenticate"] = 'Bearer realm="aliciacfg"'
     if isinstance(error, MethodNotAllowed):

@@ -13,6 +13,7 @@ from aliciacfg.errors import Busy
 from aliciacfg.model.records import Position
 from aliciacfg.operations import event_reader
 from aliciacfg.operations.event_reader import EventReader, Wanted
+from aliciacfg.operations.event_shares import EventShares
 from aliciacfg.operations.event_states import Event, FeedParts, States
 
 # Readers are woken at once for a change, and not again before this time is over: with 100 readers each time costs some
@@ -35,6 +36,7 @@ class EventFeed:
         self.most = most
         self.encode: Callable[[Event], bytes] = lambda event: event.data
         self._readers: set[EventReader] = set()
+        self._shares = EventShares()
         self._states = States(parts)
         self._waking: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
@@ -48,31 +50,34 @@ class EventFeed:
         """The number of readers."""
         return len(self._readers)
 
-    def check_room(self, most: int) -> None:
-        """Return if there is room for another reader.
+    def check_room(self, caller: Caller, most: int) -> None:
+        """Return if a caller may have another reader.
 
         Args:
+            caller: Who asks.
             most: The largest number of readers, as far as the transport is concerned.
 
         Raises:
-            Busy: There are as many as there may be.
+            Busy: There are as many as there may be, or the daemon stops.
         """
-        most = min(most, self.most)
-        if self.closed or self.count >= most:
-            raise Busy(
-                f"{self.count} event streams are open, and {most} may be (ALICIACFG_MAX_EVENT_STREAMS, and fewer where "
-                "the system allows few open files); close one, or try again later."
-            )
+        if self.closed:
+            raise Busy("The daemon stops; connect again when it has started.")
+        self._shares.check(caller, min(most, self.most))
 
-    def open(self, identify: Callable[[], Caller], wanted: Wanted, last: Position | str | None) -> EventReader:
+    def open(
+        self, caller: Caller, most: int, identify: Callable[[], Caller], wanted: Wanted, last: Position | str | None
+    ) -> EventReader:
         """Return a new reader, which has to be closed.
 
         Args:
+            caller: As for ``check_room``.
+            most: As for ``check_room``.
             identify: Returns who reads, and raises Unauthorized once its token is not valid any more.
             wanted: What it asks for.
             last: The place that it knows; None if it knows none, a text if it is not a place.
         """
         reader = EventReader(self._parts, self._states, self, identify, wanted, last)
+        self._shares.add(reader, caller, min(most, self.most))
         self._readers.add(reader)
         if self._ticking is None:
             self._states.refresh()
@@ -82,6 +87,7 @@ class EventFeed:
     def remove(self, reader: EventReader) -> None:
         """Forget a reader. Safe to call twice."""
         self._readers.discard(reader)
+        self._shares.remove(reader)
         if not self._readers:
             self._stop_timers()
 

@@ -114,6 +114,7 @@ class EventReader:
         self._changes = -1
         self._readable: SortedNames | None = None
         self._sees_drift = False
+        self._gives_way = False
         self.ended = False
 
     def __enter__(self) -> Self:
@@ -121,6 +122,11 @@ class EventReader:
 
     def __exit__(self, *_: object) -> None:
         self._feed.remove(self)
+
+    def give_way(self) -> None:
+        """End soon, because another caller needs the place."""
+        self._gives_way = True
+        self.wake()
 
     def wake(self) -> None:
         """Have ``wait`` return."""
@@ -154,10 +160,12 @@ class EventReader:
         log = self._parts.log
         return log.place if self._begun and self._next == log.end and not self._first else None
 
-    def _end_reason(self) -> Literal["unauthorized", "forbidden", "stopping"] | None:
+    def _end_reason(self) -> Literal["unauthorized", "forbidden", "busy", "stopping"] | None:
         """Look after the reader's rights; return why it has to end, if it has."""
         if self._feed.closed:
             return "stopping"
+        if self._gives_way:
+            return "busy"
         authorizer, now = self._parts.authorizer, asyncio.get_running_loop().time()
         if authorizer.changes == self._changes and now < self._checked_at + CHECK_SECONDS:
             return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from time import thread_time
 from typing import Generic, TypeVar
 
-from aliciacfg.access.caller import Caller
+from aliciacfg.access.caller import Account, Caller
 from aliciacfg.errors import Busy
 from aliciacfg.model.names import HttpOperationName, LocalOperationName, OperationName
 
@@ -53,7 +53,6 @@ class Shares:
 
 _Turn = tuple[float, "asyncio.Future[None]"]
 _AccountTurn = tuple[_Name, "asyncio.Future[float]"]
-_Key = tuple[str, bool, str | None]
 
 
 @dataclass(slots=True)
@@ -128,8 +127,8 @@ class Workload:
         self._shares = shares or Shares()
         self._clock = clock
         self._pace = _Pace(self._shares.loop)
-        # By transport, whether the name is proven, and name or address; the least recently used one is the first.
-        self._accounts: dict[_Key, _Account] = {}
+        # The least recently used one is the first.
+        self._accounts: dict[Account, _Account] = {}
 
     async def run(
         self, caller: Caller, operation: _Name, work: Callable[[], Awaitable[Result]], *, writes: bool = False
@@ -172,8 +171,7 @@ class Workload:
                 self._refuse_excess(account)
 
     def _account(self, caller: Caller) -> _Account:
-        # A name that is only claimed must not use up the share of the caller whose name it is.
-        key = (caller.transport, caller.proven, caller.name or caller.address)
+        key = caller.account
         account = self._accounts[key] = self._accounts.pop(key, None) or _Account()
         if len(self._accounts) > self._shares.callers:
             self._forget_oldest()

@@ -15,6 +15,8 @@ export interface ServerEvent {
 
 /** Whether the page hears of changes: `live`, `connecting`, or why it does not. */
 export const connection = signal<"connecting" | "live" | "lost" | "refused">("connecting");
+/** The daemon's code, such as `busy`, while the connection is `refused`. */
+export const refusal = signal<string | undefined>(undefined);
 
 const SILENCE_MS = 40_000;
 const HIDDEN_MS = 15_000;
@@ -95,8 +97,10 @@ async function run(receive: (event: ServerEvent) => void, stopping: AbortSignal)
       connection.value = "lost";
     } catch (error) {
       const refused = error instanceof RequestError && error.status > 0;
+      refusal.value = refused ? error.code : undefined;
       connection.value = refused ? "refused" : "lost";
       if (refused && (error.status === 401 || error.status === 403)) delay = REFUSED_DELAY_MS;
+      else if (refused && error.retryAfter !== undefined) delay = Math.max(delay, error.retryAfter * 1000);
     } finally {
       attempt.end();
     }

@@ -1005,10 +1005,10 @@ export interface components {
          */
         EndEvent: {
             /**
-             * @description `unauthorized`: the token was revoked or is expired. `forbidden`: the reader may read nothing any more. `stopping`: the daemon stops.
+             * @description `unauthorized`: the token was revoked or is expired. `forbidden`: the reader may read nothing any more. `busy`: all streams are taken, and a caller with fewer of them needs this one. `stopping`: the daemon stops.
              * @enum {unknown}
              */
-            reason: "forbidden" | "stopping" | "unauthorized";
+            reason: "busy" | "forbidden" | "stopping" | "unauthorized";
         };
         /**
          * EnvironmentEvent

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { token, unauthorized, useToken } from "../api/client.ts";
-import { connection } from "../api/event_stream.ts";
+import { connection, refusal } from "../api/event_stream.ts";
 import { isObject } from "../api/json.ts";
 import { type Health, health } from "../api/queries.ts";
 import { href, route } from "../router.ts";
@@ -37,6 +37,7 @@ export function Shell() {
         <Bar onToken={() => setAsking(true)} />
         <main id="main" tabIndex={-1}>
           <Lost />
+          <NotLive />
           <Updated />
           <FailureNotice />
           {isRefused && (
@@ -191,6 +192,19 @@ function Lost() {
       What you see may be out of date. The page tries again by itself; what you typed stays.
     </Notice>
   ) : null;
+}
+
+/** Tells that the daemon serves as many streams as it may, so that the page is later than it could be. */
+function NotLive() {
+  if (connection.value !== "refused" || refusal.value !== "busy") return null;
+  return (
+    <Notice title="The daemon has no event stream left for this page.">
+      <p>
+        It looks for changes every 15 seconds, and becomes live by itself when a stream is free. Every other page of a
+        console that is looked at has one, and so do programs that listen.
+      </p>
+    </Notice>
+  );
 }
 
 /** Tells that another version of the daemon, and so of the console, runs since the page was loaded. */
