@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 import aiohttp
 import pytest
 
+from callers import bearing
 from certificates import Authority
 from daemons import Daemon
 from event_streams import Stream, listen
@@ -122,8 +123,22 @@ async def test_all_daemons_of_a_home_tell_the_same(
             assert (await stream.next()).data["resumed"] is True
             # The last one once more: what it does not say is whether a change with the same place was known.
             assert [(await told(stream))[0] for _ in range(3)] == [last, *missed]
-    token = await asyncio.to_thread(one.local, "token_create", {"name": "viewer", "role": "reader"})
+    admin = (await asyncio.to_thread(one.local, "token_create", {"name": "anna", "role": "admin"}))["token"]
     await asyncio.to_thread(wait_until, lambda: other.http("GET", "/configs").status == 401)
+    async with listen(session, other.url, token=admin) as stream:
+        await stream.next("online")
+        # A token that is made at another daemon, and what another one refuses.
+        token = await asyncio.to_thread(one.local, "token_create", {"name": "viewer", "role": "reader"})
+        await stream.next("tokens")
+        began = time.monotonic()
+        assert (await asyncio.to_thread(bearing(one, token["token"]), "GET", "/audit")).status == 403
+        told_of: set[str] = set()
+        # The first event may still be about what was refused before.
+        while "viewer" not in told_of:
+            await stream.next("audit")
+            answer = await asyncio.to_thread(bearing(other, admin), "GET", "/audit?outcome=refused")
+            told_of = {entry["who"] for entry in answer.json["entries"]}
+        assert time.monotonic() - began < 3 * AT_ONCE_SECONDS
     async with listen(session, other.url, token=token["token"]) as stream:
         await stream.next("online")
         # A token that another daemon revokes is not valid here either.

@@ -347,6 +347,34 @@ async def test_states_are_told_when_they_change(tmp_path: Path):
         assert (await stream.next("files")).data == {"refused_edits": []}
 
 
+async def test_administrators_are_told_of_tokens_and_of_the_audit_log(tmp_path: Path):
+    """That there is something to read, and nothing of it; other readers are not. Many entries are few events."""
+    async with home(tmp_path) as found:
+        admin, viewer = [(await found.token(role, role=role))["token"] for role in ("admin", "reader")]
+        async with found.listen(token=admin) as stream, found.listen(token=viewer) as other:
+            for listener in (stream, other):
+                await listener.next("online")
+            made = await found.token("new")
+            assert {(await stream.next("tokens", "audit")).kind for _ in range(2)} == {"tokens", "audit"}
+            await found.made.ask("token_revoke", token_id=made["token_id"])
+            assert {(await stream.next("tokens", "audit")).kind for _ in range(2)} == {"tokens", "audit"}
+            clock = asyncio.get_running_loop().time
+            began, heard = clock(), len(stream.heard)
+            for name in range(100):
+                path = f"{found.url}/config/bell{name}"
+                async with found.session.patch(path, json={}, headers={"Authorization": f"Bearer {viewer}"}) as answer:
+                    assert answer.status == 403
+            await found.change(2)
+            while found.made.parts.service.events._states._audited < found.made.parts.queue.audited:
+                await stream.next("audit")
+            told = [event.kind for event in stream.heard[heard:]]
+            assert "tokens" not in told
+            assert told.count("audit") <= (clock() - began) / event_feed._TICK_SECONDS + 1
+            assert all(event.data == {} for event in stream.heard if event.kind in {"tokens", "audit"})
+            await other.next("change")
+            assert {event.kind for event in other.heard}.isdisjoint({"tokens", "audit", "drift"})
+
+
 async def test_the_number_of_streams_is_bounded(tmp_path: Path):
     """Further ones are told to try later; one that ends makes room."""
     async with home(tmp_path, max_event_streams="1") as found:

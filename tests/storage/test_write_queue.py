@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from aliciacfg.errors import Busy, Superseded, Unavailable, Unconfirmed
-from aliciacfg.model.records import Announcement, Basis, StoredState, Told, Write
+from aliciacfg.model.records import Announcement, AuditEntry, Basis, StoredState, Told, Write
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.write_queue import Unfinished, WriteQueue
@@ -262,6 +262,21 @@ async def test_flush_waits_for_everything_before_and_writes_nothing(store: FakeS
     assert second.done()
     await queue.flush()
     assert store.attempts == [["first"], ["second"]]
+
+
+async def test_writes_with_entries_for_the_audit_log_are_counted(store: FakeStore, queue: WriteQueue):
+    """Once they are durable, and those of other daemons too."""
+    audited = Write(audit=(AuditEntry(timestamp=0, who="a", where="http", operation="get", outcome="refused"),))
+    await queue.submit(audited)
+    await queue.submit(named("unaudited"))
+    assert queue.audited == 1
+    queue.note_others(StoredState(audited=True))
+    queue.note_others(StoredState())
+    assert queue.audited == 2
+    store.failure = FULL
+    with pytest.raises(Unavailable):
+        await queue.submit(audited)
+    assert queue.audited == 2
 
 
 async def test_a_write_of_nothing_only_takes_its_turn(store: FakeStore, queue: WriteQueue):

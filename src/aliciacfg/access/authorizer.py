@@ -21,6 +21,7 @@ class Authorizer:
         bus_proves: Whether the broker enforces the access list, so that the requester in a topic is proven. None
             before the first check.
         changes: How often rules or tokens came into force.
+        token_changes: How often tokens were made or revoked, here or at another daemon.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Authorizer:
         self._had_rules = False
         self._services: list[str] = []
         self.bus_proves: bool | None = None
-        self.changes = 0
+        self.changes = self.token_changes = 0
         self.access = without_rules([], tokens=self._had_tokens)
 
     @property
@@ -81,6 +82,7 @@ class Authorizer:
         if changed:
             self._tokens.update(changed)
             self._had_tokens = True
+            self.token_changes += 1
             self._update_access()
 
     def find_token(self, token_id: str) -> Token:

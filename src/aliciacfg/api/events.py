@@ -126,6 +126,14 @@ class DriftEvent(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+class TokensEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """``tokens``: a token was made or revoked; for administrators, who read them with ``GET /tokens``."""
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """``audit``: the audit log has more entries; for administrators, who read them with ``GET /audit``."""
+
+
 class InstancesEvent(msgspec.Struct, frozen=True, kw_only=True):
     """``instances``: what the running copies of a service report is another; read it with ``instances``."""
 
@@ -183,11 +191,12 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 EventKind = Literal[
     "hello", "change", "environment", "reset", "end", "health", "files", "drift", "instances", "online",
+    "tokens", "audit",
 ]  # fmt: skip
 """The kinds of events."""
 EventData = (
     HelloEvent | ChangeEvent | EnvironmentEvent | ResetEvent | EndEvent | FilesEvent | DriftEvent | InstancesEvent
-    | OnlineEvent | HealthEvent
+    | OnlineEvent | HealthEvent | TokensEvent | AuditEvent
 )  # fmt: skip
 DATA: dict[EventKind, type[msgspec.Struct]] = {
     "hello": HelloEvent,
@@ -200,5 +209,7 @@ DATA: dict[EventKind, type[msgspec.Struct]] = {
     "drift": DriftEvent,
     "instances": InstancesEvent,
     "online": OnlineEvent,
+    "tokens": TokensEvent,
+    "audit": AuditEvent,
 }
 """The data of each kind of event."""

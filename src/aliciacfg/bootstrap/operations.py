@@ -112,6 +112,7 @@ def _events(parts: Parts, instances: Instances, health: Health) -> EventFeed:
             state=parts.state,
             log=parts.change_log,
             authorizer=parts.authorizer,
+            queue=parts.queue,
             files=parts.files,
             drift=parts.drift,
             instances=instances,

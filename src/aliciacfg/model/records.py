@@ -390,6 +390,7 @@ class StoredState(msgspec.Struct, frozen=True):
         forgotten: Service and instance of reports that were deleted; those in ``applied`` were made after that.
         keys: Whether the keys changed that the daemons share in the database; False at a start.
         format: Whether the format of the database is another one; False at a start.
+        audited: Whether the audit log has more entries; False at a start.
     """
 
     records: list[Record] = []
@@ -410,3 +411,4 @@ class StoredState(msgspec.Struct, frozen=True):
     forgotten: list[tuple[str, str]] = []
     keys: bool = False
     format: bool = False
+    audited: bool = False

@@ -76,11 +76,13 @@ class EventFeed:
             wanted: What it asks for.
             last: The place that it knows; None if it knows none, a text if it is not a place.
         """
+        if self._ticking is None:
+            # Before the reader begins: it is not told what happened before.
+            self._states.refresh()
         reader = EventReader(self._parts, self._states, self, identify, wanted, last)
         self._shares.add(reader, caller, min(most, self.most))
         self._readers.add(reader)
         if self._ticking is None:
-            self._states.refresh()
             self._tick_later()
         return reader
 

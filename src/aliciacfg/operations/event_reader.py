@@ -108,12 +108,13 @@ class EventReader:
         self._first: list[Event] = []
         self._begun = False
         self._next = parts.log.end
-        # The number of the last change of a state that the reader knows; those of instances are sent from now on.
-        self._seen, self._seen_instances = -1, states.number
+        # The number of the last change of a state that the reader knows; of what has no state to begin with, such as
+        # the reports of instances, it is told from now on.
+        self._seen, self._seen_news = -1, states.number
         self._checked_at = float("-inf")
         self._changes = -1
         self._readable: SortedNames | None = None
-        self._sees_drift = False
+        self._administers = False
         self._gives_way = False
         self.ended = False
 
@@ -184,11 +185,11 @@ class EventReader:
     def _note_access(self, caller: Caller) -> None:
         """Note what a caller may know from now on; have it read everything again if that is something else."""
         access = self._parts.authorizer.access
-        before = None if self._changes < 0 else (_listed(self._readable), self._sees_drift)
+        before = None if self._changes < 0 else (_listed(self._readable), self._administers)
         self._changes = self._parts.authorizer.changes
         self._readable = access.readable(caller)
-        self._sees_drift = access.decide(caller, "admin", operation="drift").allowed
-        if before is not None and before != (_listed(self._readable), self._sees_drift):
+        self._administers = access.decide(caller, "admin", operation=OPERATION).allowed
+        if before is not None and before != (_listed(self._readable), self._administers):
             self._seen = -1
             self._reset("access")
 
@@ -282,16 +283,21 @@ class EventReader:
             yield states.health
         if states.files_number > seen:
             yield event_of(FilesEvent(refused_edits=self._refused_edits()))
-        if states.drift is not None and states.drift_number > seen and self._sees_drift:
+        if states.drift is not None and states.drift_number > seen and self._administers:
             yield states.drift
-        online = {
-            service: is_online
-            for service, (number, is_online) in states.online.items()
-            if number > seen and self._may_read(service) and self._wanted.concerns(service)
-        }
-        if online or seen < 0:
-            yield event_of(OnlineEvent(services=online))
-        since, self._seen_instances = self._seen_instances, states.number
+        if states.online_number > seen:
+            online = {
+                service: is_online
+                for service, (number, is_online) in states.online.items()
+                if number > seen and self._may_read(service) and self._wanted.concerns(service)
+            }
+            if online or seen < 0:
+                yield event_of(OnlineEvent(services=online))
+        since, self._seen_news = self._seen_news, states.number
+        if states.tokens_number > since and self._administers:
+            yield states.tokens
+        if states.audit_number > since and self._administers:
+            yield states.audit
         for service in states.changed_instances(since):
             if self._may_read(service) and self._wanted.concerns(service):
                 yield event_of(InstancesEvent(service=service))

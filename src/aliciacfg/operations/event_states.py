@@ -8,6 +8,7 @@ from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.api.answers import DriftItem
 from aliciacfg.api.events import (
     DATA,
+    AuditEvent,
     ChangeEvent,
     DriftEvent,
     EnvironmentEvent,
@@ -16,6 +17,7 @@ from aliciacfg.api.events import (
     HealthEvent,
     HelloEvent,
     ResetEvent,
+    TokensEvent,
 )
 from aliciacfg.core.change_log import ChangeLog
 from aliciacfg.core.loaded_files import LoadedFiles
@@ -24,6 +26,7 @@ from aliciacfg.model.records import Position
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.health import Health
+from aliciacfg.storage.write_queue import WriteQueue
 
 _MAX_DRIFT = 100
 KINDS: Mapping[type, EventKind] = {struct: kind for kind, struct in DATA.items()}
@@ -54,7 +57,8 @@ class FeedParts:
     Attributes:
         state: Has the active environment.
         log: Has the changes.
-        authorizer: Decides who may know what.
+        authorizer: Decides who may know what, and has the tokens.
+        queue: Counts the writes with entries for the audit log.
         files: Know which edits are refused.
         drift: Has the findings.
         instances: Have the reports of services.
@@ -64,6 +68,7 @@ class FeedParts:
     state: State
     log: ChangeLog
     authorizer: Authorizer
+    queue: WriteQueue
     files: LoadedFiles
     drift: Drift
     instances: Instances
@@ -83,6 +88,13 @@ class States:
     files_number: int = 0
     instances: dict[str, int] = field(default_factory=dict[str, int])
     online: dict[str, tuple[int, bool]] = field(default_factory=dict[str, tuple[int, bool]])
+    online_number: int = 0
+    tokens: Event = field(default_factory=lambda: event_of(TokensEvent()))
+    tokens_number: int = 0
+    audit: Event = field(default_factory=lambda: event_of(AuditEvent()))
+    audit_number: int = 0
+    _token_changes: int = 0
+    _audited: int = 0
     _files: tuple[object, object] = (None, None)
     _found: list[DriftItem] | None = None
     _compared: int = 0
@@ -111,7 +123,12 @@ class States:
         for service, online in parts.health.services_online.items():
             known = self.online.get(service)
             if known is None or known[1] != online:
-                self.online[service] = self._next(), online
+                self.online_number = self._next()
+                self.online[service] = self.online_number, online
+        if parts.authorizer.token_changes != self._token_changes:
+            self._token_changes, self.tokens_number = parts.authorizer.token_changes, self._next()
+        if parts.queue.audited != self._audited:
+            self._audited, self.audit_number = parts.queue.audited, self._next()
         compared, self._compared = self._compared, self.number
         return self.number != compared
 

@@ -94,6 +94,7 @@ class WriteQueue:
 
     Attributes:
         healthy: False from a failed commit to the next successful one; a probe is written every second meanwhile.
+        audited: How many writes with entries for the audit log became durable, those of other daemons included.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class WriteQueue:
             hung_seconds: The time after which a commit under way counts as hung; new writes are refused meanwhile.
         """
         self.healthy = True
+        self.audited = 0
         self._store = store
         self._condition = condition
         self._probe_seconds = probe_seconds
@@ -197,6 +199,7 @@ class WriteQueue:
 
     def note_others(self, change: StoredState) -> None:
         """Have writes superseded that wait, and were planned on what other daemons changed."""
+        self.audited += change.audited
         if len(self._queue) > 1:
             # While the home is locked by others more writes come, which belong into the same transaction.
             self._contended_until = max(
@@ -407,6 +410,8 @@ class WriteQueue:
     def _done(self, batch: Sequence[_Waiting]) -> None:
         """Have memory follow writes that are durable."""
         for item in batch:
+            if item.write.audit:
+                self.audited += 1
             if item.on_commit is not None:
                 item.on_commit()
             if not item.done.done():

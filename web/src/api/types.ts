@@ -760,6 +760,11 @@ export interface components {
             next: number | null;
         };
         /**
+         * AuditEvent
+         * @description `audit`: the audit log has more entries; for administrators, who read them with `GET /audit`.
+         */
+        AuditEvent: Record<string, unknown>;
+        /**
          * Audited
          * @description An entry of the audit log with its place in the hash chain.
          */
@@ -1852,6 +1857,11 @@ export interface components {
             request_id: string | null;
             tokens: components["schemas"]["TokenItem"][];
         };
+        /**
+         * TokensEvent
+         * @description `tokens`: a token was made or revoked; for administrators, who read them with `GET /tokens`.
+         */
+        TokensEvent: Record<string, unknown>;
         /**
          * UnchangedAnswer
          * @description `get` with the `if_checksum` of the current revision.
@@ -3366,7 +3376,7 @@ export interface operations {
                 /** @description Only changes in these environments. */
                 environment?: string[];
                 /** @description Only these kinds of events, besides `hello`, `reset` and `end`. */
-                event?: ("hello" | "change" | "environment" | "reset" | "end" | "health" | "files" | "drift" | "instances" | "online")[];
+                event?: ("hello" | "change" | "environment" | "reset" | "end" | "health" | "files" | "drift" | "instances" | "online" | "tokens" | "audit")[];
                 /** @description As the header `Last-Event-ID`, which counts if both are sent. */
                 last_event_id?: string;
             };

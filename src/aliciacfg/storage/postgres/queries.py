@@ -186,7 +186,12 @@ async def load_since(
         # A standby that is behind: what it lacks, it may still get.
         raise ServerError("the server is a standby that is behind", refused=True)
     state = msgspec.structs.replace(
-        add_meta(meta, state), commit=reached, keys="keys" in rows, format=before not in (None, number)
+        add_meta(meta, state),
+        commit=reached,
+        keys="keys" in rows,
+        format=before not in (None, number),
+        # Each revision has its entry, too.
+        audited=end[0] > sequence,
     )
     return Change(state, created, tuple(end), is_lost, number)
 
