@@ -320,7 +320,10 @@ async def test_a_service_sees_itself_alone(make_daemon: Callable[..., Daemon], c
 
 
 async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable[..., Daemon], console: Console):
-    """The text is shown once and kept nowhere; the own token is marked, and revoking it asks for another one."""
+    """The text is shown once and kept nowhere; the own token is marked, and revoking it asks for another one.
+
+    What others do with tokens, and what is refused to them, is there within moments.
+    """
     console.allow(r"status 401")
     daemon = make_daemon().keep_services("voice_router").start()
     open_page = await console.show(daemon, "#/tokens")
@@ -331,6 +334,11 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await page.get_by_role("dialog").get_by_label("Token", exact=True).fill(token)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("row").filter(has_text="that of this page")).to_contain_text("mario")
+
+    # What is done elsewhere, as on the command line, is there without a look.
+    elsewhere = await asyncio.to_thread(daemon.local, "token_create", {"name": "elsewhere", "role": "reader"})
+    await expect(page.get_by_role("row").filter(has_text="elsewhere")).to_contain_text("valid")
+    refused = {"Authorization": f"Bearer {elsewhere['token']}"}
 
     await page.get_by_role("button", name="Create a token").click()
     dialog = page.get_by_role("dialog")
@@ -363,7 +371,11 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await page.get_by_role("link", name="Audit").click()
     await page.get_by_label("Outcome").select_option("refused")
     await expect(page.get_by_role("row").filter(has_text="grafana").first).to_contain_text("voice_router")
+    assert daemon.http("GET", "/drift", headers=refused).status == 403
+    await expect(page.get_by_role("row").filter(has_text="elsewhere")).to_contain_text("drift")
     await page.get_by_role("link", name="Tokens").click()
+    await asyncio.to_thread(daemon.local, "token_revoke", {"token_id": elsewhere["token_id"]})
+    await expect(page.get_by_role("row").filter(has_text="elsewhere")).to_contain_text("revoked")
     await page.get_by_role("row").filter(has_text="mario").get_by_role("button", name="Revoke").click()
     await expect(dialog).to_contain_text("This page uses it.")
     await dialog.get_by_role("button", name="Revoke").click()

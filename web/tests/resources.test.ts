@@ -100,3 +100,20 @@ test("what depends on the active environment is loaded again when another one wa
   await later();
   assert.equal(loads.length, 2);
 });
+
+test("what no stream begins with is loaded again with each new stream, and with each event", async () => {
+  shown(["tokens"]);
+  await later();
+  loads[0]?.answer("before");
+  await settled();
+  tell("audit", {});
+  await later();
+  assert.equal(loads.length, 1);
+  tell("tokens", {});
+  await later();
+  loads[1]?.answer("after");
+  await settled();
+  hello("prod", true);
+  await later();
+  assert.equal(loads.length, 3);
+});

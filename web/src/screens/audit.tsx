@@ -47,7 +47,7 @@ export function AuditScreen({ route }: ScreenProps) {
 function Log({ query: { service, who, outcome } }: { query: AuditFilter }) {
   const filter: AuditFilter = { service, who, outcome };
   const key = JSON.stringify(filter);
-  const newest = useResource(`audit ${key}`, (signal) => audit(filter, undefined, signal), ["change"]);
+  const newest = useResource(`audit ${key}`, (signal) => audit(filter, undefined, signal), ["audit"]);
   return (
     <>
       <search class="filters">
@@ -69,9 +69,6 @@ function Log({ query: { service, who, outcome } }: { query: AuditFilter }) {
             </select>
           )}
         </Field>
-        <button type="button" class="end" onClick={() => void newest.refresh()}>
-          Look again
-        </button>
       </search>
       <Await of={newest}>
         {(data) => <Entries key={key} newest={data.entries} next={data.next} filter={filter} />}
@@ -107,7 +104,7 @@ interface EntriesProps {
 }
 
 function Entries({ newest, next, filter }: EntriesProps) {
-  // The first page is loaded again with each change; what was loaded of the pages after it stays.
+  // The first page is loaded again with each new entry; what was loaded of the pages after it stays.
   const [older, setOlder] = useState<{ entries: Audited[]; next: number | null }>({ entries: [], next });
   const [error, setError] = useState<RequestError>();
   const [loading, setLoading] = useState(false);

@@ -4,6 +4,7 @@ import { useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request, useToken } from "../api/client.ts";
 import type { Whoami } from "../api/queries.ts";
 import type { ScreenProps } from "../screens.ts";
+import { now } from "../store/clock.ts";
 import { invalidate, useResource } from "../store/resources.ts";
 import { useWhoami } from "../store/whoami.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
@@ -123,7 +124,7 @@ function WhyNot({ who }: { who: Whoami }) {
 function state(token: Token): { tone: Tone; text: string } {
   if (!token.confirmed) return { tone: "bad", text: "changed in the database" };
   if (token.revoked !== null) return { tone: "neutral", text: "revoked" };
-  if (token.expires !== null && Number(token.expires) <= Date.now() / 1000) return { tone: "neutral", text: "expired" };
+  if (token.expires !== null && Number(token.expires) <= now.value) return { tone: "neutral", text: "expired" };
   return { tone: "good", text: "valid" };
 }
 

@@ -274,6 +274,8 @@ let active: Json | undefined;
 /** The kinds of which this stream has sent a state. */
 const sent = new Set<string>();
 let isResumed = false;
+/** The kinds that only tell of what happens from now on: what happened between two streams is not told. */
+const NEWS: readonly string[] = ["instances", "tokens", "audit"];
 
 /** Take an event of the stream: load again what it makes out of date. */
 export function receive(event: ServerEvent): void {
@@ -285,10 +287,11 @@ export function receive(event: ServerEvent): void {
     const isActivated = active !== undefined && active !== data.environment;
     active = data.environment;
     for (const resource of resources.values()) {
-      // Reports of instances are not sent again by a stream that is resumed.
       const isMissed =
         !isResumed ||
-        resource.topics.some((topic) => topic.startsWith("instances") || (isActivated && topic === "environment"));
+        resource.topics.some(
+          (topic) => NEWS.includes(topic.split(":", 1)[0] ?? "") || (isActivated && topic === "environment"),
+        );
       if (isMissed) resource.invalidateLoaded();
     }
     nowListening();

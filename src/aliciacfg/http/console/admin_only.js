@@ -1,1 +1,1 @@
-import{S as e,c as t,y as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
+import{C as e,c as t,y as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
