@@ -365,8 +365,14 @@ def test_data_that_a_client_does_not_read_is_dropped(authority: Authority, case:
     seconds = LONG if reads else SHORT
 
     def client(port: int) -> socket.socket:
-        plain = socket.create_connection(("127.0.0.1", port), SECONDS)
-        made = authority.context().wrap_socket(plain, server_hostname="localhost") if tls else plain
+        made = socket.create_connection(("127.0.0.1", port), SECONDS)
+        if tls:
+            try:
+                made = authority.context().wrap_socket(made, server_hostname="localhost")
+            except ConnectionResetError:
+                # On a busy machine the server has dropped its data before this thread had its turn.
+                assert not reads
+                return made
         if closing == "client":
             socket.socket.shutdown(made, socket.SHUT_WR)
         if reads:
@@ -381,12 +387,12 @@ def test_data_that_a_client_does_not_read_is_dropped(authority: Authority, case:
         port = await listener.start(
             lambda: Flood(lost, close=closing == "server"), "127.0.0.1", 0, server_context(authority) if tls else None
         )
-        made = await asyncio.to_thread(client, port)
         try:
-            async with asyncio.timeout(SECONDS):
-                await lost
+            made = await asyncio.to_thread(client, port)
+            with made:
+                async with asyncio.timeout(SECONDS):
+                    await lost
         finally:
-            made.close()
             listener.close()
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
