@@ -90,7 +90,7 @@ async def test_head_answers_what_get_would(session: aiohttp.ClientSession):
 
 async def test_without_its_files_the_console_says_so(tmp_path: Path):
     """With a page that leads to what is there; the rest of the daemon works."""
-    found = pages(openapi=b"{}", asyncapi=b"{}", console=tmp_path / "none")
+    found = pages(openapi=lambda: b"{}", asyncapi=lambda: b"{}", console=tmp_path / "none")
     async with served(tmp_path, found) as session:
         async with session.get("/", headers={"If-None-Match": "*"}) as response:
             text = await response.text()
@@ -103,7 +103,7 @@ async def test_without_its_files_the_console_says_so(tmp_path: Path):
 
 async def test_the_console_is_found_by_its_name(tmp_path: Path):
     """What people type leads to it, also below a proxy's path."""
-    async with served(tmp_path, pages(openapi=b"{}", asyncapi=b"{}")) as session:
+    async with served(tmp_path, pages(openapi=lambda: b"{}", asyncapi=lambda: b"{}")) as session:
         for path in ("/console", "/console/"):
             async with session.get(path) as response:
                 assert (response.status, response.url.path) == (200, "/")

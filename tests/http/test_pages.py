@@ -12,7 +12,7 @@ SWAGGER_UI = ROOT / "src" / "aliciacfg" / "http" / "page" / "swagger-ui"
 
 def test_every_page_can_be_read():
     """The documents as they were given, and each file of the page at /docs."""
-    found = pages(openapi=b"{}", asyncapi=b"[]")
+    found = pages(openapi=lambda: b"{}", asyncapi=lambda: b"[]")
     assert found["/openapi.json"].read() == b"{}"
     assert found["/asyncapi.json"].read() == b"[]"
     assert all(page.read() for page in found.values())
@@ -20,7 +20,7 @@ def test_every_page_can_be_read():
 
 def test_the_page_loads_what_is_served():
     """Every script, stylesheet and image of index.html has its path; nothing comes from elsewhere."""
-    found = pages(openapi=b"", asyncapi=b"")
+    found = pages(openapi=lambda: b"", asyncapi=lambda: b"")
     html = found["/docs"].read().decode()
     loaded = re.findall(r'(?:<script src|<link [^>]*href|<img src)="([^"]+)"', html)
     assert {f"/{path}" for path in loaded} == {path for path in found if path.startswith("/docs/")}

@@ -78,7 +78,7 @@ def test_every_route_is_in_openapi():
         MagicMock(),
         HttpSettings("127.0.0.1", 0),
         published_key=dict[str, str],
-        pages=pages(openapi=b"", asyncapi=b""),
+        pages=pages(openapi=lambda: b"", asyncapi=lambda: b""),
     )
     documented = {
         (method.upper(), re.sub(r"\{\w+\}", "{name}", path))

@@ -28,8 +28,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-# What commands import when they run.
-_MODULES = ("aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.bootstrap.offline", "uvloop", "aiomqtt", "rich")
+# What commands import when they run, and daemons when it is needed.
+_MODULES = (
+    "aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.bootstrap.offline", "uvloop", "aiomqtt", "rich",
+    "aliciacfg.http.openapi", "aliciacfg.monitoring.exposition", "aliciacfg.mqtt.aiomqtt_client",
+    "aliciacfg.mqtt.asyncapi",
+)  # fmt: skip
 _MAX_REQUEST_BYTES = 1024 * 1024
 # Process ids and exit codes in a pipe.
 _NUMBER = struct.Struct("i")
@@ -183,8 +187,6 @@ def _serve(ours: socket.socket) -> None:
     commands = Path(importlib.import_module("aliciacfg.cli").__file__ or "").parent.glob("[a-z]*.py")
     for name in [*_MODULES, *(f"aliciacfg.cli.{path.stem}" for path in sorted(commands))]:
         importlib.import_module(name)
-    # They are the same for each daemon, and a third of the processor time of its start.
-    importlib.import_module("aliciacfg.bootstrap.adapters").api_pages()
     # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
     gc.collect()
     gc.freeze()

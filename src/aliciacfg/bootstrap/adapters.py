@@ -1,15 +1,10 @@
 """The adapters of the core to HTTP and to the bus."""
 
-import functools
-from collections.abc import Mapping
-
 from aliciacfg import __version__, documents
 from aliciacfg.bootstrap import Core
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.http import openapi
-from aliciacfg.http.pages import Page, pages
+from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpServer, HttpSettings
-from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.replica_session import ReplicaSession
 from aliciacfg.mqtt.requests import Requests
@@ -42,17 +37,21 @@ def http_server(
             tls=None if certificate is None else certificate.context,
         ),
         published_key=lambda: core.key_rotation.published,
-        pages=api_pages(),
+        pages=pages(openapi=_openapi, asyncapi=_asyncapi),
     )
 
 
-@functools.cache
-def api_pages() -> Mapping[str, Page]:
-    """Return the pages of the HTTP server, both API documents of this version among them."""
-    return pages(
-        openapi=documents.encode(openapi.document(__version__, openapi.recorded())),
-        asyncapi=documents.encode(asyncapi.document(__version__, asyncapi.recorded())),
-    )
+def _openapi() -> bytes:
+    # Few ask for the documents. To make them takes 100 ms and loads 1 MB, so a start does without.
+    from aliciacfg.http import openapi  # noqa: PLC0415
+
+    return documents.encode(openapi.document(__version__, openapi.recorded()))
+
+
+def _asyncapi() -> bytes:
+    from aliciacfg.mqtt import asyncapi  # noqa: PLC0415
+
+    return documents.encode(asyncapi.document(__version__, asyncapi.recorded()))
 
 
 def bus_session(core: Core, settings: Settings, address: BrokerAddress) -> MqttSession | ReplicaSession:

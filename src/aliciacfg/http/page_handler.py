@@ -12,25 +12,34 @@ from aliciacfg.http.conditions import is_held
 from aliciacfg.http.pages import Page
 from aliciacfg.http.responses import Reply
 
-# Of these a compressed form is kept; images but SVG are compressed already.
+# These are kept compressed; images but SVG are compressed already.
 _COMPRESSED = ("text/", "application/json", "image/svg+xml")
 _MIN_BYTES = 512
 _CODING = "gzip"
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """One form of a page's content.
+class _Kept:
+    """A page's content as it is kept.
 
     Attributes:
-        body: The bytes.
-        etag: The opaque value of the entity tag, another one for each form (RFC 9110 §8.8.3.3).
-        coding: The content coding; None for none.
+        body: The bytes, compressed where that saves something.
+        packed: Whether they are compressed.
+        etag: The opaque value of the entity tag of the content as it is.
     """
 
     body: bytes
+    packed: bool
     etag: str
-    coding: str | None
+
+    @property
+    def packed_etag(self) -> str:
+        """The value for the compressed form: each form has another one (RFC 9110 §8.8.3.3)."""
+        return f"{self.etag}-{_CODING}"
+
+    def plain(self) -> bytes:
+        """Return the content as it is."""
+        return gzip.decompress(self.body) if self.packed else self.body
 
 
 class PageHandler:
@@ -40,49 +49,49 @@ class PageHandler:
         """Read nothing before the first request."""
         self._page = page
         self._reading = asyncio.Lock()
-        self._plain: _Form | None = None
-        self._compressed: _Form | None = None
+        self._content: _Kept | None = None
 
     async def __call__(self, request: web.Request) -> Reply:
         """Return the page in the form that the client accepts, or 304 if it has that or the other one."""
-        plain = await self._read()
-        form = plain if self._compressed is None or not _accepts_gzip(request) else self._compressed
+        kept = await self._read()
         # A browser asks whether its copy is the present one, so that no page mixes two versions.
         headers = {**self._page.headers, "Cache-Control": "no-cache"}
-        if self._compressed is not None:
+        if kept.packed:
             headers["Vary"] = hdrs.ACCEPT_ENCODING
-        held = self._held(request)
+        held = self._held(request, kept)
         if held is not None:
-            return Reply(None, HTTPStatus.NOT_MODIFIED.value, {**headers, "ETag": f'"{held.etag}"'})
-        if form.coding is not None:
-            headers["Content-Encoding"] = form.coding
-        headers |= {"Content-Type": self._page.content_type, "ETag": f'"{form.etag}"'}
-        return Reply(form.body, self._page.status, headers)
+            return Reply(None, HTTPStatus.NOT_MODIFIED.value, {**headers, "ETag": f'"{held}"'})
+        headers["Content-Type"] = self._page.content_type
+        if kept.packed and _accepts_gzip(request):
+            headers |= {"Content-Encoding": _CODING, "ETag": f'"{kept.packed_etag}"'}
+            return Reply(kept.body, self._page.status, headers)
+        headers["ETag"] = f'"{kept.etag}"'
+        # Every browser and most programs take the compressed form, so the other one, a few MB, is not kept.
+        body = await asyncio.to_thread(kept.plain) if kept.packed else kept.body
+        return Reply(body, self._page.status, headers)
 
-    def _held(self, request: web.Request) -> _Form | None:
-        """Return the form that the client has; None if it has none."""
-        forms = () if self._page.status != HTTPStatus.OK else (self._plain, self._compressed)
-        return next((form for form in forms if form is not None and is_held(request, form.etag)), None)
+    def _held(self, request: web.Request, kept: _Kept) -> str | None:
+        """Return the tag of the form that the client has; None if it has none."""
+        tags = [kept.etag, *([kept.packed_etag] if kept.packed else [])] if self._page.status == HTTPStatus.OK else []
+        return next((tag for tag in tags if is_held(request, tag)), None)
 
-    async def _read(self) -> _Form:
-        """Return the content as it is; the first call reads and compresses it."""
-        if self._plain is not None:
-            return self._plain
+    async def _read(self) -> _Kept:
+        """Return the content; the first call reads and compresses it."""
+        if self._content is not None:
+            return self._content
         async with self._reading:
-            if self._plain is None:
-                plain, self._compressed = await asyncio.to_thread(_read, self._page)
-                self._plain = plain
-        return self._plain
+            if self._content is None:
+                self._content = await asyncio.to_thread(_read, self._page)
+        return self._content
 
 
-def _read(page: Page) -> tuple[_Form, _Form | None]:
+def _read(page: Page) -> _Kept:
     body = page.read()
     etag = hashlib.blake2b(body, digest_size=16).hexdigest()
-    plain = _Form(body, etag, None)
     if len(body) < _MIN_BYTES or not page.content_type.startswith(_COMPRESSED):
-        return plain, None
+        return _Kept(body, packed=False, etag=etag)
     # Without a time, so that all daemons of a home have the same bytes.
-    return plain, _Form(gzip.compress(body, mtime=0), f"{etag}-{_CODING}", _CODING)
+    return _Kept(gzip.compress(body, mtime=0), packed=True, etag=etag)
 
 
 def _accepts_gzip(request: web.Request) -> bool:

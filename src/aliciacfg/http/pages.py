@@ -4,7 +4,7 @@ The console is built from ``web/`` and Swagger UI is vendored, so that no page n
 Content-Security-Policy allows none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,27 +53,33 @@ class Page:
 
     Attributes:
         content_type: The value of the header ``Content-Type``.
-        content: The content itself, or the file that holds it.
+        content: The content itself, the file that holds it, or a function that makes it.
         headers: Further headers of the response.
         status: The HTTP status.
     """
 
     content_type: str
-    content: bytes | Path
+    content: bytes | Path | Callable[[], bytes]
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     status: int = 200
 
     def read(self) -> bytes:
-        """Return the content; blocks on the disk where it is a file."""
-        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        """Return the content; takes a while where it is a file, or has to be made."""
+        match self.content:
+            case bytes():
+                return self.content
+            case Path():
+                return self.content.read_bytes()
+            case make:
+                return make()
 
 
-def pages(*, openapi: bytes, asyncapi: bytes, console: Path = _CONSOLE) -> dict[str, Page]:
+def pages(*, openapi: Callable[[], bytes], asyncapi: Callable[[], bytes], console: Path = _CONSOLE) -> dict[str, Page]:
     """Return every page by its path.
 
     Args:
-        openapi: The OpenAPI document as JSON.
-        asyncapi: The AsyncAPI document as JSON.
+        openapi: Returns the OpenAPI document as JSON; called in a thread, when somebody asks for it.
+        asyncapi: The same of the AsyncAPI document.
         console: The directory with the console's built files.
     """
     security = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
