@@ -16,7 +16,7 @@ from aliciacfg.cli import main as root
 from aliciacfg.cli.command_table import GROUPS
 from aliciacfg.errors import ErrorCode
 from aliciacfg.http.refusals import STATUS
-from aliciacfg.monitoring.metrics import FAMILIES
+from aliciacfg.monitoring.exposition import FAMILIES
 from aliciacfg.operations.operation import Operation
 from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.settings import SETTINGS

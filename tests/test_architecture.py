@@ -61,7 +61,7 @@ OWNERS = {
     "mqtt5": {"mqtt.mqtt5_packets"},
     "nacl": {"sealing.boxes", "sealing.key_encryption", "sealing.passphrase", "sealing.wrapped"},
     "paho": {"bus.aiomqtt_connecting", "client.connection", "mqtt.aiomqtt_client", "mqtt.client"},
-    "prometheus_client": {"monitoring.metrics"},
+    "prometheus_client": {"monitoring.exposition"},
     "rich": {"cli.output"},
     "ruamel": {"documents.yaml_syntax"},
     "semver": {"model.versions"},

@@ -46,7 +46,7 @@ async def test_the_metrics_meet_the_conventions(tmp_path: Path):
     """``promtool check metrics`` has nothing to say against names, types and help."""
     async with core(tmp_path, {"environments/dev.yaml": {"services": {"bell": {}}}}) as made:
         made.parts.service.health.metrics.meter("get", "mqtt").answered(0.1)
-        text, _ = made.parts.service.health.exposition("")
+        text, _ = await made.parts.service.health.exposition("")
     run = functools.partial(subprocess.run, input=text, capture_output=True, timeout=50, check=False)
     done = await asyncio.to_thread(run, ["promtool", "check", "metrics"])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

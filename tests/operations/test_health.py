@@ -104,7 +104,7 @@ async def test_health_tells_of_this_daemon_and_of_all(tmp_path: Path):
             0.3,
         )
         assert [name for name, item in items.items() if item.get("files_differ")] == ["a", "b"]
-        text = made.parts.service.health.exposition("")[0].decode()
+        text = (await made.parts.service.health.exposition(""))[0].decode()
         assert 'aliciacfg_replicas{state="not_ready"} 1.0' in text
         assert "aliciacfg_replica_lag_commits 7.0" in text
         assert "aliciacfg_lease_held 0.0" in text

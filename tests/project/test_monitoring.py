@@ -56,7 +56,7 @@ async def exposed(tmp_path: Path) -> dict[str, set[str]]:
         made.parts.service.health.metrics.meter("get", "mqtt").answered(0.1)
         made.parts.service.health.metrics.accessed("bell")
         made.parts.alerts.raise_("open_access", "everybody")
-        text, _ = made.parts.service.health.exposition("")
+        text, _ = await made.parts.service.health.exposition("")
     found: dict[str, set[str]] = {"up": set()}
     for name, labels in series(text):
         found.setdefault(name, set()).update(label for label, _ in labels)

@@ -339,7 +339,7 @@ class HttpServer:
 
     async def _metrics(self, request: web.Request) -> Reply:
         self._service.authorizer.check(identify(request, self._service.authorizer), METRICS_NEED, operation="metrics")
-        body, content_type = self._service.health.exposition(request.headers.get("Accept", ""))
+        body, content_type = await self._service.health.exposition(request.headers.get("Accept", ""))
         return Reply(body, headers={"Content-Type": content_type})
 
     async def _current_key(self, _request: web.Request) -> Reply:

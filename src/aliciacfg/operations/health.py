@@ -1,5 +1,6 @@
 """Health, readiness and metrics of the daemon."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -166,12 +167,13 @@ class Health:
             for row in self._presence.known
         ]
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics as text, and its content type.
 
         Args:
             accept: The media types that the scraper accepts.
         """
+        render = await asyncio.to_thread(_exposition)
         presence = self._presence
         readings = Readings(
             cache_hits=self._cache.hits,
@@ -190,7 +192,7 @@ class Health:
             replicas=Counter(presence.state(row) for row in presence.known),
             event_streams=self.count_streams(),
         )
-        return self.metrics.exposition(accept, readings)
+        return render(self.metrics, readings, accept)
 
     def count_invalid(self) -> None:
         """Count a configuration that was refused as invalid."""
@@ -242,3 +244,14 @@ def _item(row: Replica, *, state: Literal["ready", "not_ready", "gone"], files: 
         files_differ=row.files != files,
         problem=row.problem or None,
     )
+
+
+def _exposition() -> Callable[[Metrics, Readings, str], tuple[bytes, str]]:
+    """Return the function that renders the metrics.
+
+    Its library takes 1 MB, which a daemon that nobody scrapes does without. Loading it takes 40 ms the first time, in
+    which an event loop could answer nothing.
+    """
+    from aliciacfg.monitoring.exposition import exposition  # noqa: PLC0415
+
+    return exposition
