@@ -51,7 +51,6 @@ from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.process.memory import (
     give_back_forever,
     keep_large_blocks_apart,
-    look_for_cycles_rarely,
     making_what_stays,
 )
 from aliciacfg.process.service_manager import ServiceManager
@@ -96,7 +95,6 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     signals = Signals(deadline)
     manager = ServiceManager.from_environment(os.environ, pid=os.getpid())
     keep_large_blocks_apart()
-    look_for_cycles_rarely()
     sys.setswitchinterval(_SWITCH_SECONDS)
     settings = resolved.settings
     certificate = server_certificate(settings)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from aliciacfg.sealing.boxes import Keyring
 from brokers import Broker
@@ -40,6 +41,47 @@ def test_ready_is_one_line_that_names_the_addresses(daemon: Daemon):
     assert daemon.url in daemon.ready_line
     assert f"mqtt://127.0.0.1:{daemon.broker_port}" in daemon.ready_line
     assert "22 configurations" in daemon.ready_line
+
+
+# What few daemons need, or what is needed later: brokers of MQTT 3.1.1, scrapers, readers of the API documents, Home
+# Assistant, PostgreSQL, the embedded broker, and what a dependency imports where it is installed.
+LATER = (
+    "aiomqtt", "paho", "prometheus_client", "wsgiref", "rich", "pygments", "greenlet", "asyncpg", "amqtt",
+    "aliciacfg.http.openapi", "aliciacfg.mqtt.asyncapi", "aliciacfg.home_assistant", "aliciacfg.storage.postgres",
+    "aliciacfg.cli.client", "aliciacfg.diagnosis", "aliciacfg.backups",
+)  # fmt: skip
+
+
+# Run by the interpreter before the daemon.
+_AT_EXIT = """
+import atexit, gc, json, ssl, sys
+@atexit.register
+def tell():
+    gc.unfreeze()
+    contexts = [item for item in gc.get_objects() if isinstance(item, ssl.SSLContext)]
+    authorities = sum(context.cert_store_stats()["x509_ca"] for context in contexts)
+    print(json.dumps({"modules": list(sys.modules), "contexts": len(contexts), "authorities": authorities}), flush=True)
+"""
+
+
+@pytest.mark.sqlite("another database needs its own driver")
+def test_a_start_loads_nothing_that_few_daemons_need(make_daemon: Callable[..., Daemon], tmp_path: Path):
+    """No module and no certificate of the system's authorities, each of which is memory for as long as it runs."""
+    daemon = make_daemon().keep_services("bell_service")
+    (tmp_path / "sitecustomize.py").write_text(_AT_EXIT)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    daemon.environ |= {"PYTHONPATH": path, "SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    daemon.start()
+    assert daemon.process is not None
+    assert daemon.process.stdout is not None
+    daemon.process.terminate()
+    found = json.loads(daemon.process.stdout.read())
+    assert daemon.wait_exit() == 0
+    later = tuple(f"{name}." for name in LATER)
+    assert not [name for name in found["modules"] if f"{name}.".startswith(later)]
+    assert {"aiohttp.client", "structlog"} <= set(found["modules"])
+    assert (found["contexts"] > 0, found["authorities"]) == (True, 0)
 
 
 def test_ready_counts_only_what_is_served(make_daemon: Callable[..., Daemon]):

@@ -11,7 +11,7 @@ import msgspec
 
 from aliciacfg.cli import formatting, options, output, progress
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
-from aliciacfg.cli.home import require_home
+from aliciacfg.cli.present_home import require_home
 from aliciacfg.errors import Unavailable
 from aliciacfg.storage.data_directory import KEY_FILE
 

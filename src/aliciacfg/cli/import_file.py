@@ -12,6 +12,7 @@ from aliciacfg.cli import formatting, home, inputs, options, output, sealing_key
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.output import Table
+from aliciacfg.cli.present_home import require_home
 from aliciacfg.cli.service import add_missing_secrets
 from aliciacfg.cli.shadowed import warn_if_shadowed
 from aliciacfg.errors import Problem
@@ -84,7 +85,7 @@ def import_(
         return
     if service is None:
         raise click.UsageError("Missing option '--service': the service that gets the values of FILE.")
-    home.require_home(settings)
+    require_home(settings)
     if problem := names.service_problem(service):
         fail(problem, EXIT_USAGE)
     form = form or form_of(file)

@@ -8,10 +8,11 @@ import click
 
 from aliciacfg import atomic_files
 from aliciacfg.api.answers import RecipientAnswer
-from aliciacfg.cli import home, inputs, notices, options, output
+from aliciacfg.cli import inputs, notices, options, output
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer
+from aliciacfg.cli.present_home import has_home
 from aliciacfg.errors import SettingsError
 from aliciacfg.model import names
 from aliciacfg.private_files import check_secret_file
@@ -64,7 +65,7 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
     lines = [f"The private key of {service} is in {path}. Set {_KEY_SETTING} to it where {service} runs."]
     if elsewhere:
         result["register"] = register
-        if not no_register and not home.has_home(settings):
+        if not no_register and not has_home(settings):
             notices.print_note(
                 f"there is no home here, so the key is made and not registered. Run this in the directory of yours, "
                 f"with --key-file {path.absolute()}, or what is printed"

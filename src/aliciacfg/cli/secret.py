@@ -14,6 +14,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer_with, ask_daemon
+from aliciacfg.cli.present_home import require_home
 from aliciacfg.cli.secret_marks import mark_of
 from aliciacfg.cli.shadowed import warn_if_shadowed
 from aliciacfg.cli.suggestions import close_to, did_you_mean
@@ -91,7 +92,7 @@ def secret_set(
             raise click.UsageError("-m and --expected-revision need --overlay: a file has no history of its own")
         else:
             settings = options.daemon_settings(flags).settings
-            home.require_home(settings)
+            require_home(settings)
             name = environment or home.active_environment(settings)
             _set_in_file(
                 settings, target, service, pointer, name, keep_newline=keep_newline, force=not refuse_near_misses
@@ -115,7 +116,7 @@ def secret_generate(target: Target, environment: str, *, dry_run: bool, **flags:
       aliciacfg secret generate prod --dry-run
     """
     settings = options.daemon_settings(flags).settings
-    home.require_home(settings)
+    require_home(settings)
     with exit_on_error():
         _generate(settings, target, environment, dry_run=dry_run)
 

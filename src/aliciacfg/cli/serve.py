@@ -6,9 +6,9 @@ import click
 
 from aliciacfg.cli import options, output
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT_SHORT, EXIT_FAILED, fail
-from aliciacfg.cli.home import require_home
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Table
+from aliciacfg.cli.present_home import require_home
 from aliciacfg.errors import (
     AliciacfgError,
     AnotherDaemon,
@@ -38,7 +38,15 @@ def serve(dev: bool, **flags: str | None) -> None:
         aliciacfg serve --dev
         aliciacfg serve --http-port 8080 --environments-dir /etc/aliciacfg/environments
     """
-    from aliciacfg import daemon, logs
+    from aliciacfg.process.library_imports import absent, without_authorities
+    from aliciacfg.process.memory import look_for_cycles_rarely
+
+    # Nearly all of what is imported stays.
+    look_for_cycles_rarely()
+    # structlog imports Rich for tracebacks, which `logs` renders, and greenlet, which the daemon has no threads of. The
+    # client of aiohttp reads all authorities that the system trusts, and the daemon has no client of HTTP.
+    with absent("rich", "greenlet"), without_authorities():
+        from aliciacfg import daemon, logs
     from aliciacfg.process.line_writer import LineWriter, open_missing_streams
     from aliciacfg.process.stop_deadline import StopDeadline
 

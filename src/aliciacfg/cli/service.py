@@ -14,6 +14,7 @@ from aliciacfg.cli import home, inputs, notices, options, output, prompts, seali
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import ask_daemon
+from aliciacfg.cli.present_home import require_home
 from aliciacfg.errors import OperationError
 from aliciacfg.model import names
 from aliciacfg.schemas.schema_tree import has_secret_name
@@ -92,7 +93,7 @@ def service_add(
       aliciacfg service add dashboard --port 8100 --mqtt 192.168.1.10
     """
     place = options.daemon_settings(flags).settings
-    home.require_home(place)
+    require_home(place)
     with exit_on_error():
         from aliciacfg.sources.source_files import SourceFiles
 

@@ -21,7 +21,6 @@ from aliciacfg.bus.not_connected import (
     tls_problem,
 )
 from aliciacfg.errors import BrokerUnavailable, SettingsError
-from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
 from aliciacfg.mqtt.broker_client import KEEPALIVE_SECONDS
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Protocol, Will
@@ -30,6 +29,7 @@ from aliciacfg.mqtt.mqtt5_packets import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED
 from aliciacfg.mqtt.packet_limit import PacketLimit
 
 if TYPE_CHECKING:
+    from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
     from aliciacfg.mqtt.broker_client import BrokerClient
 
 CONNECT_SECONDS = 3.0
@@ -218,7 +218,7 @@ class Dialer:
         Raises:
             NotConnected: There is no connection.
         """
-        make = Mqtt5Client if protocol == "5" else AiomqttClient
+        make = Mqtt5Client if protocol == "5" else await asyncio.to_thread(_older_client)
         client: BrokerClient = make(
             self._address,
             context=self._context,
@@ -288,6 +288,17 @@ class Dialer:
             return error
         await connection.aclose()
         return None
+
+
+def _older_client() -> "type[AiomqttClient]":
+    """Return the client of MQTT 3.1.1.
+
+    Its libraries take 1 MB, which a daemon at a broker of MQTT 5 does without. Loading them takes 50 ms the first time,
+    in which an event loop could answer nothing.
+    """
+    from aliciacfg.mqtt.aiomqtt_client import AiomqttClient  # noqa: PLC0415
+
+    return AiomqttClient
 
 
 def _unavailable(problem: NotConnected, address: BrokerAddress) -> BrokerUnavailable:
