@@ -39,7 +39,7 @@ ERRORS: dict[ErrorCode, tuple[str, str]] = {
     ),
     "too_large": ("", "over a limit; over MQTT also an answer that is larger than a packet may be"),
     "validation_failed": ("", "invalid; `problems` lists everything"),
-    "busy": ("", "too many writes or too much work of this caller wait, or all event streams are taken; try again later"),
+    "busy": ("", "too many writes or too much work of this caller wait, or no event stream is left; try again later"),
     "unavailable": ("", "the store or the files cannot be used"),
     "internal": ("", "an unexpected error; the daemon's log has the details"),
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """What people read of a write."""
 
-from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.answers import ValueChange, WarningDetail
 from aliciacfg.cli.write_results import WriteResult, effect_lines
 
 
@@ -14,11 +14,17 @@ def test_a_hidden_value_of_a_file_is_a_note():
     result = WriteResult(
         "bell in dev is at revision 2", service="bell", changed=["/settings/volume"],
         changes={"/settings/volume": ValueChange(old=21, new=23)},
-        warnings=["/settings/volume: the value of environments/base.yaml:37 is shadowed by overlay, revision 2"],
+        warnings=["/settings/volume is hidden"],
+        warning_details=[
+            WarningDetail(
+                kind="shadowed", message="/settings/volume is hidden", pointer="/settings/volume",
+                file="environments/base.yaml", line=37, overlay_revision=2,
+            )
+        ],
     )  # fmt: skip
     assert text(effect_lines(result)[-1]) == (
-        "  note: environments/base.yaml:37 says 21; this change at run time hides it (shadowed by overlay, revision 2)"
-        "; `aliciacfg unset bell /settings/volume` takes it back"
+        "  note: environments/base.yaml:37 says 21; this change at run time hides it; "
+        "`aliciacfg unset bell /settings/volume` takes it back"
     )
 
 

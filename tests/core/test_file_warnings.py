@@ -1,6 +1,7 @@
 """The warnings about values of files that run-time changes hide."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,15 @@ async def patched(made: Core) -> int:
     return (await made.ask("patch", "bell", patch={"settings": {"volume": 5}}))["revision"]
 
 
+def details(answer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the warnings of an answer are about, by kind; each has the text of the warning at its place."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    assert [detail.pop("message") for detail in answer["warning_details"]] == answer["warnings"]
+    for detail in answer["warning_details"]:
+        found.setdefault(detail.pop("kind"), []).append(detail)
+    return found
+
+
 async def test_an_edit_that_is_hidden_is_told(home: Home):
     """In the answer to reload, with file and line, and by an alert; what comes into force beside it is not."""
     async with home.core() as made:
@@ -62,8 +72,24 @@ async def test_a_write_tells_whose_edits_it_hides(home: Home):
         answer = await made.ask("patch", "bell", patch={"settings": {"volume": 5, "colour": "red"}})
         warning = "/settings/volume: the value of environments/dev.yaml:4 is shadowed by overlay, revision 2"
         assert [text for text in answer["warnings"] if "shadowed" in text] == [warning]
+        assert details(answer)["shadowed"] == [
+            {"pointer": "/settings/volume", "file": "environments/dev.yaml", "line": 4, "overlay_revision": 2}
+        ]
         again = await made.ask("patch", "bell", patch={"settings": {"volume": 6}})
         assert again["warnings"] == []
+        assert "warning_details" not in again
+
+
+async def test_of_many_hidden_values_the_rest_is_counted(home: Home):
+    """In one warning without a place."""
+    async with home.core() as made:
+        settings = {f"n{number}": number for number in range(12)}
+        home.write("environments/dev.yaml", {"services": {"bell": {"settings": settings}}})
+        await made.ask("reload")
+        answer = await made.ask("patch", "bell", patch={"settings": dict.fromkeys(settings, 0.5)}, dry_run=True)
+        found = details(answer)["shadowed"]
+        assert (len(found), found[-1]) == (11, {})
+        assert answer["warnings"][-1] == "2 more values of files are shadowed by overlay"
 
 
 async def test_a_forgotten_level_is_told(home: Home):
@@ -74,6 +100,10 @@ async def test_a_forgotten_level_is_told(home: Home):
             await made.ask("patch", "bell", patch={"volume": 5}, refuse_near_misses=True)
         answer = await made.ask("patch", "bell", patch={"volume": 5})
         assert answer["warnings"] == [f"/volume is not described by the schema; {meant}"]
+        told = {"unknown_name": [{"pointer": "/volume", "did_you_mean": "/settings/volume"}]}
+        assert details(answer) == told
+        valid = await made.ask("validate", "bell", config=answer["config"])
+        assert (details(valid), valid["warnings"]) == (told, answer["warnings"])
         assert (await made.ask("patch", "bell", patch={"volume": 6}))["warnings"] == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from playwright.async_api import Locator, Page, Route, expect
 
+from brokers import Broker
 from callers import bearing, token
 from console_browser import Console, axe, has_focus, press, settled, tab_to
 from daemons import Daemon
@@ -400,6 +401,26 @@ async def test_a_write_whose_answer_is_lost_is_done_once(module_daemon: Daemon, 
     assert lost
     assert module_daemon.config("load_balancer")["revision"] == before + 1
     await expect(bar(page)).not_to_contain_text("unsent")
+
+
+async def test_a_change_without_the_broker_is_saved_and_published_later(
+    make_daemon: Callable[..., Daemon], broker: Broker, console: Console
+):
+    """The review and the bar say so, until the broker is back."""
+    daemon = make_daemon().keep_services("tts_service").start()
+    page = await console.show(daemon, "#/services/tts_service")
+    await asyncio.to_thread(broker.stop)
+    await expect(page.get_by_text("degraded", exact=True)).to_be_visible()
+    await page.get_by_role("checkbox", name="metrics", exact=True).click()
+    await review(page)
+    await expect(dialog(page).get_by_role("alert").filter(has_text="The broker is away.")).to_be_visible()
+    # What the change hides of the files is no warning.
+    await expect(dialog(page).get_by_text("hidden by the change")).to_be_visible()
+    await expect(dialog(page).get_by_text("Warnings", exact=True)).to_have_count(0)
+    await apply(page)
+    await expect(bar(page)).to_contain_text("Revision 2 is saved, and will be published when the broker is back.")
+    await asyncio.to_thread(broker.start)
+    await expect(bar(page)).to_contain_text("Revision 2 is in force.")
 
 
 async def test_what_is_typed_while_a_write_is_under_way_stays(module_daemon: Daemon, console: Console):

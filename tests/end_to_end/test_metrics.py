@@ -170,11 +170,12 @@ def test_reads_of_what_is_cached_hit(shared: Daemon):
 
 
 def test_the_outbox_shows_how_long_the_bus_is_behind(daemon: Daemon, broker: Broker):
-    """While the broker is away the age of what waits rises; once it is back nothing waits."""
+    """While the broker is away the age of what waits rises, and writes say that they wait; then nothing waits."""
     broker.kill()
     wait_until(lambda: value(scrape(daemon), "aliciacfg_broker_connected") == 0)
     assert value(scrape(daemon), "aliciacfg_outbox_oldest_seconds") == 0
-    assert daemon.http("PATCH", "/config/tts_service", {"limits": {"n": 1}}).status == 200
+    written = daemon.http("PATCH", "/config/tts_service", {"limits": {"n": 1}})
+    assert (written.status, written.json["waits_for_broker"]) == (200, True)
     first = scrape(daemon)
     assert value(first, "aliciacfg_outbox_pending") == 1
     # A newer change of the same service does not make it look younger.
@@ -187,6 +188,7 @@ def test_the_outbox_shows_how_long_the_bus_is_behind(daemon: Daemon, broker: Bro
     wait_until(lambda: value(scrape(daemon), "aliciacfg_broker_connected") == 1)
     wait_until(lambda: value(scrape(daemon), "aliciacfg_outbox_pending") == 0)
     assert value(scrape(daemon), age) == 0
+    assert "waits_for_broker" not in daemon.http("PATCH", "/config/tts_service", {"limits": {"n": 3}}).json
 
 
 def test_standing_alerts_and_drift_are_counted_by_kind(make_daemon: Callable[..., Daemon]):

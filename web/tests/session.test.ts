@@ -127,7 +127,12 @@ test("the revision of a write of this page is not somebody else's", async () => 
     ["/a", set(5)],
     ["/b/c", set("typed while it was sent")],
   ]);
-  session.finishWrite(base(8, { a: 5 }), sent, [{ pointer: "/a", old: 1, new: 5 }], [], "edits");
+  session.finishWrite(base(8, { a: 5 }), sent, {
+    changes: [{ pointer: "/a", old: 1, new: 5 }],
+    restart: [],
+    how: "edits",
+    waits: false,
+  });
   await session.settled();
   assert.equal(session.base.value.revision, 8);
   assert.equal(session.news.value, undefined);

@@ -92,6 +92,42 @@ RemovedServices = Annotated[
 ]
 
 
+class WarningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a warning is about, for programs.
+
+    Attributes:
+        kind: ``unknown_name``: no schema describes a member. ``shadowed``: a change made at run time hides the value of
+            a file, so that edits of it show only when the change is taken back.
+        message: The warning, as in ``warnings``.
+        pointer: The place in the configuration; missing in the last one of many, which counts the rest.
+        did_you_mean: The place that was probably meant by an unknown name.
+        file: The file with the hidden value.
+        line: Its 1-based line.
+        overlay_revision: The revision that hides it.
+    """
+
+    kind: Literal["unknown_name", "shadowed"]
+    message: str
+    pointer: str | UnsetType = UNSET
+    did_you_mean: str | UnsetType = UNSET
+    file: str | UnsetType = UNSET
+    line: int | UnsetType = UNSET
+    overlay_revision: Revision | UnsetType = UNSET
+
+
+WarningDetails = Annotated[
+    list[WarningDetail],
+    Meta(description="What each of `warnings` is about, in their order; missing if there are none."),
+]
+WaitsForBroker = Annotated[
+    bool,
+    Meta(
+        description="The broker is away: what changed is stored and is what `get` answers, and services are told of it "
+        "when the broker is back. For a dry run: so it would be."
+    ),
+]
+
+
 class WriteAnswer(ConfigAnswer, frozen=True, kw_only=True, omit_defaults=True):
     """A configuration after a write; ``difference`` (RFC 6902) only for a dry run.
 
@@ -105,6 +141,8 @@ class WriteAnswer(ConfigAnswer, frozen=True, kw_only=True, omit_defaults=True):
     changed: Pointers
     restart_required: Pointers
     warnings: list[str]
+    warning_details: WarningDetails = []
+    waits_for_broker: WaitsForBroker = False
     unchanged: bool = False
     dry_run: bool = False
     changes: dict[str, ValueChange] = {}
@@ -123,6 +161,7 @@ class DeletedAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     epoch: Epoch
     message: str
     remains: Annotated[bool | None, Meta(description="False: the configuration no longer exists.")] = None
+    waits_for_broker: WaitsForBroker = False
     dry_run: bool = False
     difference: Difference | UnsetType = UNSET
 
@@ -133,6 +172,7 @@ class ValidateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     valid: bool
     problems: list[Problem]
     warnings: list[str] = []
+    warning_details: WarningDetails = []
 
 
 class SchemaAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +337,7 @@ class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     message: str
     migrations: list[Migration]
     warnings: list[str] = []
+    waits_for_broker: WaitsForBroker = False
     dry_run: bool = False
     changes: Changes = {}
     changes_left_out: ChangesLeftOut = {}
@@ -452,6 +493,7 @@ class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     restart_required: list[str]
     message: str
     lacking_secrets: dict[str, Pointers] = {}
+    waits_for_broker: WaitsForBroker = False
     dry_run: bool = False
     changes: Changes = {}
     changes_left_out: ChangesLeftOut = {}

@@ -60,7 +60,7 @@ def make_service(
         count_invalid=health.count_invalid,
         shared=following is not None,
     )
-    answers = WriteAnswers(parts.state, parts.views)
+    answers = WriteAnswers(parts.state, parts.views, bus_connected=lambda: health.bus_connected)
     writes = _writes(parts, write_planner, answers)
     return ConfigService(
         authorizer=parts.authorizer,
@@ -76,7 +76,11 @@ def make_service(
         writes=writes,
         batches=_batches(parts, write_planner, answers),
         environments=EnvironmentOperations(
-            state=parts.state, activation=_activation(parts, announcements), reloads=reloads, presence=presence
+            state=parts.state,
+            activation=_activation(parts, announcements),
+            reloads=reloads,
+            presence=presence,
+            bus_connected=lambda: health.bus_connected,
         ),
         admin=_admin(parts, key_rotation, verify, data),
         health=health,

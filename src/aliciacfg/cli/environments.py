@@ -13,6 +13,7 @@ from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Block, Line, Table
+from aliciacfg.cli.write_results import broker_lines
 
 _MAX_PROBLEMS = 5
 
@@ -152,7 +153,7 @@ def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:
     )
     if answer.restart_required:
         lines.append([("restart required: ", "yellow"), ", ".join(answer.restart_required)])
-    return lines
+    return [*lines, *broker_lines(waits=answer.waits_for_broker)]
 
 
 def _reload_lines(answer: ReloadAnswer) -> list[Line]:

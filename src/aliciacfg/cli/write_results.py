@@ -1,12 +1,10 @@
 """What people read of a write: what it changed, or would change, and what a refusal says."""
 
-import re
-
 import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.answers import ValueChange, WarningDetail
 from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, output
 from aliciacfg.cli.command_words import in_command_words
@@ -17,8 +15,6 @@ _NARROW = 32
 _RESTART = "restart required: "
 # Of a configuration that is new every place is listed, and there may be thousands.
 _MAX_PLACES = 20
-# The warning that a write hides a value of a file, which is what most writes are meant to do.
-_HIDES = re.compile(r"(?P<place>.*): the value of (?P<file>[^ ]+) is (?P<by>shadowed by overlay.*)")
 
 
 class WriteResult(msgspec.Struct):
@@ -33,6 +29,8 @@ class WriteResult(msgspec.Struct):
     changed: list[str] = []
     restart_required: list[str] = []
     warnings: list[str] = []
+    warning_details: list[WarningDetail] = []
+    waits_for_broker: bool = False
     difference: Difference | UnsetType = UNSET
     changes: dict[str, ValueChange] = {}
     changes_left_out: int = 0
@@ -54,15 +52,24 @@ def effect_lines(result: WriteResult, indent: str = "") -> list[Line]:
     if result.restart_required:
         restarts = formatting.fitting(result.restart_required, output.width() - len(_RESTART) - len(indent) - 2)
         lines.append([(_RESTART, "yellow"), restarts])
-    lines += [_warning_line(warning, result) for warning in result.warnings]
+    hidden = {detail.message: detail for detail in result.warning_details if detail.kind == "shadowed"}
+    for warning in result.warnings:
+        detail = hidden.get(warning)
+        lines.append([("warning: ", "yellow"), warning] if detail is None else _hidden_line(detail, result))
+    lines += broker_lines(waits=result.waits_for_broker)
     return [[f"{indent}  ", *([line] if isinstance(line, str) else line)] for line in lines]
 
 
-def _warning_line(warning: str, result: WriteResult) -> Line:
-    hides = _HIDES.fullmatch(warning)
-    if hides is None:
-        return [("warning: ", "yellow"), warning]
-    place = hides["place"]
+def broker_lines(*, waits: bool) -> list[Line]:
+    """Return the note that services hear of a change later, if they do."""
+    return [[("note: ", "cyan"), "the broker is away; services hear of it when the broker is back"]] if waits else []
+
+
+def _hidden_line(detail: WarningDetail, result: WriteResult) -> Line:
+    """Return the note that a write hides a value of a file, which is what most writes are meant to do."""
+    place = detail.pointer
+    if isinstance(place, UnsetType):
+        return [("note: ", "cyan"), detail.message]
     change = result.changes.get(place)
     value = None if change is None else formatting.side(change.old)
     says = "has this value, too" if value is None else f"says {formatting.cut(value, _NARROW)}"
@@ -71,7 +78,7 @@ def _warning_line(warning: str, result: WriteResult) -> Line:
     undo = f"aliciacfg unset {result.service} {place}{f' -e {environment}' if environment else ''}"
     return [
         ("note: ", "cyan"),
-        f"{hides['file']} {says}; this change at run time hides it ({hides['by']}); `{undo}` takes it back",
+        f"{detail.file}:{detail.line} {says}; this change at run time hides it; `{undo}` takes it back",
     ]
 
 

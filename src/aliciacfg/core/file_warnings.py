@@ -127,8 +127,28 @@ def hidden_problems(config_id: ConfigId, environment: Environment, entry: Entry,
     return []
 
 
-def newly_shadowed(config_id: ConfigId, environment: Environment, before: Entry, after: Entry) -> list[str]:
-    """Return a line for each value of the files that the overlay of a write hides, and the one before it did not.
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """A value of a file that an overlay hides.
+
+    Attributes:
+        pointer: Its place in the configuration.
+        file: The file, relative to the home.
+        line: 1-based.
+        revision: The revision that set the value of the overlay; None if it is not known.
+    """
+
+    pointer: str
+    file: str
+    line: int
+    revision: int | None
+
+    def __str__(self) -> str:
+        return f"{self.pointer}: the value of {self.file}:{self.line} is {_by_overlay(self.revision)}"
+
+
+def newly_shadowed(config_id: ConfigId, environment: Environment, before: Entry, after: Entry) -> list[Shadowed]:
+    """Return each value of the files that the overlay of a write hides, and the one before it did not.
 
     Args:
         config_id: The configuration.
@@ -138,7 +158,7 @@ def newly_shadowed(config_id: ConfigId, environment: Environment, before: Entry,
     """
     if after.record is None or not after.overlay:
         return []
-    hidden, lines = before.overlay or {}, list[str]()
+    hidden, found = before.overlay or {}, list[Shadowed]()
     for pointer in after.record.changed:
         # Most writes change again what was changed before.
         if _covers(hidden, pointer) or not _covers(after.overlay, pointer):
@@ -146,17 +166,25 @@ def newly_shadowed(config_id: ConfigId, environment: Environment, before: Entry,
         for layer in reversed(environment.layers(config_id.service)):
             line = layer.line(pointer)
             if line is not None:
-                lines.append(f"{pointer}: the value of {layer.file}:{line} is {shadowed_by(after, pointer)}")
+                found.append(Shadowed(pointer, layer.file, line, _revision_of(after, pointer)))
                 break
-    return lines
+    return found
 
 
 def shadowed_by(entry: Entry, pointer: str) -> str:
     """Return the words for a value of a file that the overlay of a configuration hides."""
+    return _by_overlay(_revision_of(entry, pointer))
+
+
+def _by_overlay(revision: int | None) -> str:
+    return "shadowed by overlay" if revision is None else f"shadowed by overlay, revision {revision}"
+
+
+def _revision_of(entry: Entry, pointer: str) -> int | None:
+    """Return the newest revision that set a place of the overlay, or what is around or else inside of it."""
     inside = [revision for place, revision in entry.origins.items() if place.startswith(f"{pointer}/")]
     around = [revision for place, revision in entry.origins.items() if f"{pointer}/".startswith(f"{place}/")]
-    revision = max(around or inside, default=None)
-    return "shadowed by overlay" if revision is None else f"shadowed by overlay, revision {revision}"
+    return max(around or inside, default=None)
 
 
 def _same(one: Json | UnsetType, two: Json | UnsetType) -> bool:

@@ -1,5 +1,7 @@
 """The operations that change every configuration of an environment: activate, reload."""
 
+from collections.abc import Callable
+
 from msgspec import UNSET
 
 from aliciacfg.access.caller import BUS, Caller
@@ -21,7 +23,16 @@ from aliciacfg.replicas.presence import Presence
 class EnvironmentOperations:
     """The operations that change every configuration of an environment."""
 
-    def __init__(self, *, state: State, activation: Activation, reloads: Reloads, presence: Presence) -> None:
+    def __init__(
+        self,
+        *,
+        state: State,
+        activation: Activation,
+        reloads: Reloads,
+        presence: Presence,
+        bus_connected: Callable[[], bool],
+    ) -> None:
+        self._bus_connected = bus_connected
         self._presence = presence
         self._state = state
         self._activation = activation
@@ -41,10 +52,10 @@ class EnvironmentOperations:
 
         def keep(plan: Plan, result: ActivationResult) -> None:
             if context.answer_key is not None:
-                plan.keep_answer(closed(_activated(environment, request, result)))
+                plan.keep_answer(closed(self._activated(environment, request, result)))
 
         result = await self._activation.activate(environment, context, dry_run=request.dry_run, on_planned=keep)
-        return _activated(environment, request, result)
+        return self._activated(environment, request, result)
 
     async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
         """Read the files and put them in force; with ``migrate``, carry out the pending schema migrations.
@@ -78,6 +89,7 @@ class EnvironmentOperations:
                 message=f"{counted(len(result.changed), 'configuration')} of {active} {verb}",
                 migrations=result.migrations,
                 warnings=result.warnings,
+                waits_for_broker=bool(result.changed) and not self._bus_connected(),
                 dry_run=request.dry_run,
                 changes=result.values.values,
                 changes_left_out=result.values.left_out,
@@ -87,27 +99,27 @@ class EnvironmentOperations:
             )
         )
 
-
-def _activated(environment: str, request: ActivateRequest, result: ActivationResult) -> Answer:
-    message = f"{environment} is active already"
-    if environment != result.previous:
-        verb = "would be" if request.dry_run else "is"
-        number = len(result.changed)
-        get = f"{counted(number, 'service')} {'gets' if number == 1 else 'get'} another configuration"
-        message = f"{environment} {verb} active (was {result.previous}); {get}"
-    return Answer.of(
-        ActivateAnswer(
-            environment=environment,
-            previous=result.previous,
-            changed=result.changed,
-            restart_required=result.restart_required,
-            message=message,
-            lacking_secrets=result.lacking,
-            dry_run=request.dry_run,
-            changes=result.values.values,
-            changes_left_out=result.values.left_out,
-            added=result.values.added,
-            removed=result.values.removed,
-            difference=result.difference if request.dry_run else UNSET,
+    def _activated(self, environment: str, request: ActivateRequest, result: ActivationResult) -> Answer:
+        message = f"{environment} is active already"
+        if environment != result.previous:
+            verb = "would be" if request.dry_run else "is"
+            number = len(result.changed)
+            get = f"{counted(number, 'service')} {'gets' if number == 1 else 'get'} another configuration"
+            message = f"{environment} {verb} active (was {result.previous}); {get}"
+        return Answer.of(
+            ActivateAnswer(
+                environment=environment,
+                previous=result.previous,
+                changed=result.changed,
+                restart_required=result.restart_required,
+                message=message,
+                lacking_secrets=result.lacking,
+                waits_for_broker=environment != result.previous and not self._bus_connected(),
+                dry_run=request.dry_run,
+                changes=result.values.values,
+                changes_left_out=result.values.left_out,
+                added=result.values.added,
+                removed=result.values.removed,
+                difference=result.difference if request.dry_run else UNSET,
+            )
         )
-    )

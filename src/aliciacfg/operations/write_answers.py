@@ -1,11 +1,12 @@
 """The answers to writes."""
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.api.answers import WriteAnswer
+from aliciacfg.api.answers import WarningDetail, WriteAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.core.changed_values import ChangedValues, Content, changed_values
 from aliciacfg.core.composer import Effective
@@ -25,9 +26,14 @@ _MAX_SHADOWED = 10
 class WriteAnswers:
     """Renders the answers to writes."""
 
-    def __init__(self, state: State, views: Views) -> None:
+    def __init__(self, state: State, views: Views, *, bus_connected: Callable[[], bool]) -> None:
         self._state = state
         self._views = views
+        self._bus_connected = bus_connected
+
+    def waits_for_broker(self, environment: str) -> bool:
+        """Return whether services are told of a change of an environment only when the broker is back."""
+        return environment == self._state.active and not self._bus_connected()
 
     async def of(self, planned: PlannedChange, *, dry_run: bool, remains: bool | None = None) -> Answer:
         """Return the answer to a write that leaves a configuration.
@@ -45,6 +51,7 @@ class WriteAnswers:
             document = redact(effective.document, effective.secrets)
         config_id = ConfigId(record.environment, record.service)
         changes = ChangedValues() if unchanged else changed_values(before, Content.of(effective), record.changed)
+        details = [] if unchanged else [*_new_names(planned, config_id), *_shadowed(planned, config_id)]
         answer = WriteAnswer(
             service=record.service,
             config={**document, "version": record.version},
@@ -58,10 +65,9 @@ class WriteAnswers:
             message=_message(before, after, dry_run=dry_run),
             changed=[] if unchanged else record.changed,
             restart_required=[] if unchanged else record.restart_required,
-            warnings=[
-                *([] if unchanged else _new_name_warnings(planned, config_id)),
-                *([] if unchanged else _shadow_warnings(planned, config_id)),
-            ],
+            warnings=[detail.message for detail in details],
+            warning_details=details,
+            waits_for_broker=not unchanged and self.waits_for_broker(record.environment),
             unchanged=unchanged,
             dry_run=dry_run,
             changes=changes.values,
@@ -75,40 +81,58 @@ class WriteAnswers:
         return Answer(documents.encode(answer), self._views.etag(record), created=before.live is None)
 
 
-def name_warnings(planner: Planner, config_id: ConfigId, effective: Effective) -> list[str]:
+def unknown_names(planner: Planner, config_id: ConfigId, effective: Effective) -> list[WarningDetail]:
     """Return a warning for each member of a configuration that no schema describes."""
-    return _name_warnings(planner, config_id, planner.written.unknown(*config_id, effective))
+    return _unknown_names(planner, config_id, planner.written.unknown(*config_id, effective))
 
 
-def _name_warnings(planner: Planner, config_id: ConfigId, unknown: list[str]) -> list[str]:
+def _unknown_names(planner: Planner, config_id: ConfigId, unknown: list[str]) -> list[WarningDetail]:
     if not unknown:
         return []
     meant = planner.written.near_misses(config_id.service, unknown)
     return [
-        f"{pointer} is not described by the schema; "
-        + (f"did you mean {meant[pointer]}?" if pointer in meant else "is the name right?")
+        WarningDetail(
+            kind="unknown_name",
+            message=f"{pointer} is not described by the schema; "
+            + (f"did you mean {meant[pointer]}?" if pointer in meant else "is the name right?"),
+            pointer=pointer,
+            did_you_mean=meant.get(pointer, UNSET),
+        )
         for pointer in unknown
     ]
 
 
-def _new_name_warnings(planned: PlannedChange, config_id: ConfigId) -> list[str]:
-    """Return the warnings of ``name_warnings`` that a write gives rise to: not again with each one after it."""
+def _new_names(planned: PlannedChange, config_id: ConfigId) -> list[WarningDetail]:
+    """Return the warnings of ``unknown_names`` that a write gives rise to: not again with each one after it."""
     found = planned.planner.written.unknown(*config_id, planned.effective)
     if not found:
         return []
     before = planned.planner.document(planned.before)
     fresh = [pointer for pointer in found if not documents.has(before, pointer)]
-    return _name_warnings(planned.planner, config_id, fresh)
+    return _unknown_names(planned.planner, config_id, fresh)
 
 
-def _shadow_warnings(planned: PlannedChange, config_id: ConfigId) -> list[str]:
+def _shadowed(planned: PlannedChange, config_id: ConfigId) -> list[WarningDetail]:
     """Return warnings that later edits of files will not show, because the write hides their values."""
     environment = planned.planner.composer.sources.environments.get(config_id.environment)
     if environment is None:
         return []
     found = newly_shadowed(config_id, environment, planned.before, planned.after)
+    details = [
+        WarningDetail(
+            kind="shadowed",
+            message=str(value),
+            pointer=value.pointer,
+            file=value.file,
+            line=value.line,
+            overlay_revision=UNSET if value.revision is None else value.revision,
+        )
+        for value in found[:_MAX_SHADOWED]
+    ]
     more = len(found) - _MAX_SHADOWED
-    return found if more <= 0 else [*found[:_MAX_SHADOWED], f"{more} more values of files are shadowed by overlay"]
+    if more > 0:
+        details.append(WarningDetail(kind="shadowed", message=f"{more} more values of files are shadowed by overlay"))
+    return details
 
 
 async def entry_difference(before: Entry, after: Entry) -> list[JsonObject]:

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from aliciacfg import documents
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import DeletedAnswer, ValidateAnswer
+from aliciacfg.api.answers import DeletedAnswer, ValidateAnswer, WarningDetail
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import (
     PatchRequest,
@@ -28,7 +28,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Forbidden, InvalidDocument, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.operations.ledger import answered
-from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, name_warnings, told_sequence
+from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, told_sequence, unknown_names
 from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced, restored, without_sending
 from aliciacfg.sealing.sealed_documents import sealed_document
 
@@ -130,6 +130,7 @@ class WriteOperations:
                     epoch=self._state.epoch,
                     message=f"{service} {verb} no configuration in {config_id.environment} any more",
                     remains=False,
+                    waits_for_broker=self._answers.waits_for_broker(config_id.environment),
                     dry_run=request.dry_run,
                     difference={service: await entry_difference(entry, after)} if request.dry_run else UNSET,
                 )
@@ -162,15 +163,18 @@ class WriteOperations:
         opaque = not self._authorizer.allows(caller, "write", service)
         entry = self._state.head(config_id)
         problems: list[Problem] = []
-        warnings: list[str] = []
+        details: list[WarningDetail] = []
         try:
             effective = await self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
-            warnings += name_warnings(planner, config_id, effective)
+            details += unknown_names(planner, config_id, effective)
         except InvalidDocument as error:
             problems += wanted.tell(error).problems
         if not opaque:
             self._planner.record_trial(caller, "validate", config_id, planner, entry, wanted)
-        return Answer.of(ValidateAnswer(valid=not problems, problems=problems, warnings=warnings))
+        warnings = [detail.message for detail in details]
+        return Answer.of(
+            ValidateAnswer(valid=not problems, problems=problems, warnings=warnings, warning_details=details)
+        )
 
     async def register(self, service: str) -> None:
         """Create the default configuration of a service that has none.

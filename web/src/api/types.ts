@@ -685,6 +685,11 @@ export interface components {
             lacking_secrets?: {
                 [key: string]: string[];
             };
+            /**
+             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @default false
+             */
+            waits_for_broker?: boolean;
             /** @default false */
             dry_run?: boolean;
             /**
@@ -954,6 +959,11 @@ export interface components {
             message: string;
             /** @description False: the configuration no longer exists. */
             remains?: boolean | null;
+            /**
+             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @default false
+             */
+            waits_for_broker?: boolean;
             /** @default false */
             dry_run?: boolean;
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
@@ -1610,6 +1620,11 @@ export interface components {
              * @default []
              */
             warnings?: string[];
+            /**
+             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @default false
+             */
+            waits_for_broker?: boolean;
             /** @default false */
             dry_run?: boolean;
             /**
@@ -1890,6 +1905,11 @@ export interface components {
             problems: components["schemas"]["Problem"][];
             /** @default [] */
             warnings?: string[];
+            /**
+             * @description What each of `warnings` is about, in their order; missing if there are none.
+             * @default []
+             */
+            warning_details?: components["schemas"]["WarningDetail"][];
         };
         /**
          * ValueChange
@@ -1900,6 +1920,29 @@ export interface components {
             old?: unknown;
             /** @description The value after; missing if there is none. */
             new?: unknown;
+        };
+        /**
+         * WarningDetail
+         * @description What a warning is about, for programs.
+         */
+        WarningDetail: {
+            /**
+             * @description `unknown_name`: no schema describes a member. `shadowed`: a change made at run time hides the value of a file, so that edits of it show only when the change is taken back.
+             * @enum {unknown}
+             */
+            kind: "shadowed" | "unknown_name";
+            /** @description The warning, as in `warnings`. */
+            message: string;
+            /** @description The place in the configuration; missing in the last one of many, which counts the rest. */
+            pointer?: string;
+            /** @description The place that was probably meant by an unknown name. */
+            did_you_mean?: string;
+            /** @description The file with the hidden value. */
+            file?: string;
+            /** @description Its 1-based line. */
+            line?: number;
+            /** @description 1, 2, 3 … per environment and service, never reused. */
+            overlay_revision?: number;
         };
         /**
          * WhoamiAnswer
@@ -1976,6 +2019,16 @@ export interface components {
             /** @description JSON Pointers (RFC 6901). */
             restart_required: string[];
             warnings: string[];
+            /**
+             * @description What each of `warnings` is about, in their order; missing if there are none.
+             * @default []
+             */
+            warning_details?: components["schemas"]["WarningDetail"][];
+            /**
+             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @default false
+             */
+            waits_for_broker?: boolean;
             /** @default false */
             unchanged?: boolean;
             /** @default false */

@@ -78,9 +78,10 @@ async function finish(
     const read = new AbortController().signal;
     base = await configurationOf(write.service, write.environment, read, revision).catch(() => undefined);
   }
-  const { restart_required: restart } = answer ?? trial;
+  const { restart_required: restart, waits_for_broker: waits = false } = answer ?? trial;
   const changes = changesOf(before.config, answer ?? trial);
-  session.finishWrite(base ?? { ...before, revision }, sent, changes, restart, HOW[write.change.kind]);
+  const how = HOW[write.change.kind];
+  session.finishWrite(base ?? { ...before, revision }, sent, { changes, restart, how, waits });
   invalidate("change", `change:${write.service}`);
 }
 

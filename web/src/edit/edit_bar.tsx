@@ -1,7 +1,9 @@
 /** The bar at the foot of the screen: what is edited, what others changed meanwhile, and what was applied. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { health } from "../api/queries.ts";
 import { hasSecrets, unsent } from "../form/edits.ts";
+import { useResource } from "../store/resources.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
@@ -115,7 +117,7 @@ function announced(session: Session): string {
   const [applied, news, conflicts] = [session.applied.value, session.news.value, session.conflicts.value];
   if (conflicts.length > 0) return `${counted(conflicts.length, "place")} that you edited changed meanwhile.`;
   if (news !== undefined) return `Revision ${news.revision} by ${news.entries[0]?.author ?? "somebody else"} is shown.`;
-  return applied === undefined ? "" : `Revision ${applied.revision} is in force.`;
+  return applied === undefined ? "" : `Revision ${applied.revision} is ${applied.waits ? "saved" : "in force"}.`;
 }
 
 /** What had the focus once; who comes back to the screen is not taken there again. */
@@ -130,12 +132,19 @@ function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) 
     seen.add(applied);
     line.current?.focus({ preventScroll: true });
   }, [applied]);
+  const { data: daemon } = useResource("health", health, ["health", "environment"]);
   if (applied === undefined) return null;
   const { revision, before, changes, restart, how } = applied;
+  // Until it is back, however long that takes.
+  const waits = applied.waits && (daemon?.mqtt_connected === false || (daemon?.outbox_pending ?? 0) > 0);
   return (
     <div class="line good" tabIndex={-1} ref={line}>
       <p>
-        <strong>Revision {revision} is in force.</strong>{" "}
+        <strong>
+          {waits
+            ? `Revision ${revision} is saved, and will be published when the broker is back.`
+            : `Revision ${revision} is in force.`}
+        </strong>{" "}
         {how === "rollback"
           ? `What revision ${before} changed is undone: ${counted(changes.length, "place")}.`
           : `${counted(changes.length, "place")} changed.`}

@@ -4,7 +4,6 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { JsonObject } from "../api/json.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Field, Notice } from "../ui/elements.tsx";
-import { visible } from "../ui/value_rows.ts";
 import { applyWrite, changesOf, type Tried } from "./applying.ts";
 import { Authors, Conflicts } from "./conflict_choice.tsx";
 import { Asking, Breaking, Failed, Hindrance } from "./hindrances.tsx";
@@ -12,6 +11,7 @@ import { Lazy } from "./lazy.tsx";
 import type { Reviewed, Session } from "./session.ts";
 import { type Trial, useTrial } from "./trial.ts";
 import type { WriteAnswer } from "./write.ts";
+import { HiddenValues, WriteWarnings } from "./write_warnings.tsx";
 
 /** As the daemon's limit. */
 const COMMENT_LENGTH = 1024;
@@ -136,8 +136,6 @@ function summary(count: number): string {
   return count === 1 ? "One place would change." : `${count} places would change.`;
 }
 
-const HIDDEN = /shadowed by overlay/;
-
 /** What the write changes, and what it means. */
 function Effects({
   trial,
@@ -151,9 +149,6 @@ function Effects({
   const { answer } = trial;
   const changes = useMemo(() => changesOf(session.base.peek().config, answer), [answer]);
   const restart = answer.restart_required;
-  // That a change made at run time lies above the files is no surprise where one is made.
-  const hidden = answer.warnings.filter((warning) => HIDDEN.test(warning));
-  const warnings = answer.warnings.filter((warning) => !HIDDEN.test(warning));
   return (
     <>
       {isProtected && (
@@ -165,34 +160,14 @@ function Effects({
           </p>
         </Notice>
       )}
-      {warnings.length > 0 && (
-        <Notice tone="warning" title="Warnings">
-          <ul>
-            {warnings.map((warning) => (
-              <li key={warning}>{visible(warning)}</li>
-            ))}
-          </ul>
-        </Notice>
-      )}
+      <WriteWarnings answer={answer} />
       <p>
         {answer.message}. {summary(changes.length)}
         {restart.length > 0 &&
           ` ${restart.length === 1 ? "One takes" : `${restart.length} take`} effect after a restart of ${session.service}.`}
       </p>
       <Differences changes={changes} restart={restart} old="in force" new="new" />
-      {hidden.length > 0 && (
-        <details>
-          <summary>
-            {hidden.length === 1 ? "A value of a file is" : `${hidden.length} values of files are`} hidden by the
-            change, until it is taken back
-          </summary>
-          <ul>
-            {hidden.map((warning) => (
-              <li key={warning}>{visible(warning)}</li>
-            ))}
-          </ul>
-        </details>
-      )}
+      <HiddenValues answer={answer} />
     </>
   );
 }

@@ -22,6 +22,16 @@ export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number 
 
 type How = Reviewed["kind"];
 
+/** What a write did. */
+export interface Applied {
+  changes: Change[];
+  /** The places that take effect after a restart. */
+  restart: string[];
+  how: How;
+  /** Whether the broker was away, so that services hear of it later. */
+  waits: boolean;
+}
+
 /** A write that is not in force, or of which that is not known. */
 export type Failure = Exclude<Outcome, { kind: "done" }> & {
   write: Write;
@@ -74,9 +84,7 @@ export class Session {
   /** Whether the browser does not keep drafts: its storage is full or denied. */
   readonly unkept = signal(false);
   /** The last write of this page, until it was undone or others changed something. */
-  readonly applied = signal<
-    { revision: number; before: number; changes: Change[]; restart: string[]; how: How } | undefined
-  >(undefined);
+  readonly applied = signal<(Applied & { revision: number; before: number }) | undefined>(undefined);
 
   #writing = false;
   #waiting: Base | undefined;
@@ -235,7 +243,7 @@ export class Session {
    *
    * @param sent The edits of which it was made; what was typed since stays.
    */
-  finishWrite(next: Base, sent: Edits, changes: Change[], restart: string[], how: How): void {
+  finishWrite(next: Base, sent: Edits, applied: Applied): void {
     const before = this.base.peek().revision;
     batch(() => {
       this.edits.value = new Map(
@@ -247,7 +255,7 @@ export class Session {
       this.restored.value = undefined;
       this.news.value = undefined;
       this.base.value = next;
-      this.applied.value = { revision: next.revision, before, changes, restart, how };
+      this.applied.value = { ...applied, revision: next.revision, before };
     });
     this.keep();
     this.endWrite();

@@ -7,6 +7,7 @@ import { changeQuery, href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, onEvent, useResource, useVisit } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
+import { laterThan } from "../ui/broker_away.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
@@ -325,7 +326,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
       onDone(
         `${name} is active; ${counted(otherwise(made).length, "service has", "services have")} another configuration.${
           restarts > 0 ? ` ${counted(restarts, "service has", "services have")} to restart to apply all of it.` : ""
-        }`,
+        }${laterThan(made)}`,
       );
     } catch (reason) {
       setSending(false);

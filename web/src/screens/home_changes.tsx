@@ -3,6 +3,7 @@
 import { useMemo } from "preact/hooks";
 import type { Answers } from "../api/client.ts";
 import { href } from "../router.ts";
+import { BrokerAway } from "../ui/broker_away.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Disclosure } from "../ui/disclosure.tsx";
@@ -14,7 +15,14 @@ import { Pointers } from "./problem_list.tsx";
 type Answer = Partial<
   Pick<
     Answers["ActivateAnswer"],
-    "previous" | "changes" | "changes_left_out" | "added" | "removed" | "restart_required" | "lacking_secrets"
+    | "previous"
+    | "changes"
+    | "changes_left_out"
+    | "added"
+    | "removed"
+    | "restart_required"
+    | "lacking_secrets"
+    | "waits_for_broker"
   >
 >;
 
@@ -44,6 +52,7 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
   const shown = useDeferred(different.length);
   return (
     <>
+      {answer.waits_for_broker && <BrokerAway />}
       {lacking.length > 0 && (
         <Disclosure
           class="panel"

@@ -5,8 +5,10 @@ import type { Answers } from "../api/client.ts";
 import { failure, type RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { writeChanges } from "../edit/write_changes.ts";
+import { HiddenValues, WriteWarnings } from "../edit/write_warnings.tsx";
 import { href, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
+import { laterThan } from "../ui/broker_away.tsx";
 import { Differences } from "../ui/differences.tsx";
 import { Await, CommentField, ErrorSummary, Notice, Time } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
@@ -103,7 +105,7 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
   const [comment, setComment] = useState("");
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState(false);
-  const { revision, warnings, restart_required: restart } = answer;
+  const { revision, restart_required: restart } = answer;
   if (answer.unchanged) {
     return (
       <Notice title={`The values of revision ${to} are those that ${service} has now.`}>
@@ -123,7 +125,7 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
       invalidate("change", `change:${service}`);
       const restarts = made.restart_required.length > 0 ? " It has to restart to apply all of it." : "";
       onDone(
-        `${service} is at revision ${made.revision}, with the values of revision ${to}.${restarts}`,
+        `${service} is at revision ${made.revision}, with the values of revision ${to}.${restarts}${laterThan(made)}`,
         made.revision,
       );
     } catch (reason) {
@@ -143,21 +145,14 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
         {restart.length > 0 &&
           `${service} has to restart to apply ${restart.length === answer.changed.length ? "it" : "all of it"}.`}
       </p>
-      {warnings.length > 0 && (
-        <Notice tone="warning" title="Warnings">
-          <ul>
-            {warnings.map((warning) => (
-              <li key={warning}>{warning}</li>
-            ))}
-          </ul>
-        </Notice>
-      )}
+      <WriteWarnings answer={answer} />
       <Differences
         changes={writeChanges(before, answer)}
         restart={restart}
         old={`revision ${basis.revision}, now`}
         new={`revision ${revision}`}
       />
+      <HiddenValues answer={answer} />
       <CommentField value={comment} onValue={setComment} />
       <div class="buttons">
         <button type="submit" class="primary" disabled={sending}>

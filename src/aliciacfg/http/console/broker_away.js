@@ -1,0 +1,1 @@
+import{m as e,y as t}from"./app.js";function n(){return t(e,{tone:`warning`,title:`The broker is away.`,children:t(`p`,{children:`A change is saved all the same, and will be published when the broker is back.`})})}function r({waits_for_broker:e=!1}){return e?` It is saved, and will be published when the broker is back.`:``}export{r as n,n as t};

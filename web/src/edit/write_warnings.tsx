@@ -1,0 +1,51 @@
+/** What the daemon says of a write besides its changes: warnings, values of files that it hides, a broker that is away. */
+
+import { BrokerAway } from "../ui/broker_away.tsx";
+import { Notice } from "../ui/elements.tsx";
+import { visible } from "../ui/value_rows.ts";
+import type { WriteAnswer } from "./write.ts";
+
+/** The warnings, but for those that a change made at run time lies above the files, which is no surprise. */
+export function WriteWarnings({ answer }: { answer: WriteAnswer }) {
+  const hidden = new Set(hiddenValues(answer));
+  const warnings = answer.warnings.filter((warning) => !hidden.has(warning));
+  return (
+    <>
+      {warnings.length > 0 && (
+        <Notice tone="warning" title="Warnings">
+          <Texts of={warnings} />
+        </Notice>
+      )}
+      {answer.waits_for_broker && <BrokerAway />}
+    </>
+  );
+}
+
+/** The values of files that the write hides. */
+export function HiddenValues({ answer }: { answer: WriteAnswer }) {
+  const hidden = hiddenValues(answer);
+  if (hidden.length === 0) return null;
+  return (
+    <details>
+      <summary>
+        {hidden.length === 1 ? "A value of a file is" : `${hidden.length} values of files are`} hidden by the change,
+        until it is taken back
+      </summary>
+      <Texts of={hidden} />
+    </details>
+  );
+}
+
+function hiddenValues({ warning_details: details = [] }: WriteAnswer): string[] {
+  return details.filter(({ kind }) => kind === "shadowed").map(({ message }) => message);
+}
+
+function Texts({ of }: { of: readonly string[] }) {
+  return (
+    <ul>
+      {of.map((text) => (
+        <li key={text}>{visible(text)}</li>
+      ))}
+    </ul>
+  );
+}
