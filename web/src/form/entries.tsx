@@ -2,7 +2,7 @@
 
 import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useId, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useMemo, useRef } from "preact/hooks";
 import { Tag } from "../ui/elements.tsx";
 import { Prose } from "../ui/prose.tsx";
 import { count } from "./checks.ts";
@@ -20,9 +20,10 @@ import {
 } from "./facts.tsx";
 import { blank, isOpen, type Kind, kindOf } from "./fields.ts";
 import { AddMember, useNames, useShown } from "./members.tsx";
+import { isLongRun, Run } from "./parts.tsx";
 import { child, find, isWithin } from "./pointer.ts";
 import { type Place, step, typeOf } from "./schema.ts";
-import { useForm } from "./store.ts";
+import { useForm, useKept } from "./store.ts";
 
 /** A field of any kind. */
 function Entry(props: EntryProps) {
@@ -114,25 +115,38 @@ function useEntries({ node, named, restart }: Place, pointer: string) {
 
 /** The fields of an object's members. */
 export function Members({ place, pointer, trail }: Pick<EntryProps, "place" | "pointer" | "trail">) {
+  const form = useForm();
   const names = useNames(place, pointer);
-  const shown = useShown(pointer, names);
   const entry = useEntries(place, pointer);
-  return (
-    <>
-      {shown.map((name) =>
-        entry(name, () => (
-          <Entry
-            key={name}
-            place={step(place, name)}
-            pointer={child(pointer, name)}
-            name={name}
-            trail={[...trail, place.node]}
-            outer={place.node}
-          />
-        )),
-      )}
-    </>
+  const field = (name: string) =>
+    entry(name, () => (
+      <Entry
+        key={name}
+        place={step(place, name)}
+        pointer={child(pointer, name)}
+        name={name}
+        trail={[...trail, place.node]}
+        outer={place.node}
+      />
+    ));
+  return isLongRun(form, names.length) ? (
+    <Run place={place} pointer={pointer} names={names} tag="div" field={field} />
+  ) : (
+    <Shown pointer={pointer} names={names} field={field} />
   );
+}
+
+/** The fields of a run that is not long: some more with each frame. */
+function Shown({
+  pointer,
+  names,
+  field,
+}: {
+  pointer: string;
+  names: readonly string[];
+  field: (name: string) => JSX.Element;
+}) {
+  return <>{useShown(pointer, names).map(field)}</>;
 }
 
 const FEW = 12;
@@ -158,7 +172,7 @@ function ObjectEntry(props: EntryProps) {
   }).value;
   const removed = useComputed(() => isRemovedNow(form, pointer)).value;
   const isSet = useComputed(() => find(form.current.value, pointer) !== undefined).value;
-  const [open, setOpen] = useState(() => isOpenAtFirst(name, trail.length, names.length, isSet));
+  const [open, setOpen] = useKept("open", pointer, () => isOpenAtFirst(name, trail.length, names.length, isSet));
   useEffect(() => {
     if (reveals) setOpen(true);
   }, [reveals]);
@@ -216,7 +230,7 @@ function ListEntry(props: EntryProps) {
     return Array.isArray(value) ? value.length : 0;
   }).value;
   const indexes = Array.from({ length }, (_, index) => index);
-  const shown = useShown(pointer, indexes.map(String)).map(Number);
+  const names = indexes.map(String);
   const entry = useEntries(place, pointer);
   const readOnly = form.readOnly.value;
   const full = place.node.limits.maxItems !== undefined && length >= place.node.limits.maxItems;
@@ -255,6 +269,54 @@ function ListEntry(props: EntryProps) {
     form.revealed.value = child(pointer, length);
   }
 
+  const item = (token: string) => {
+    const index = Number(token);
+    return (
+      <li key={index} data-index={index}>
+        {entry(index, () => (
+          <Entry
+            place={step(place, index)}
+            pointer={child(pointer, index)}
+            name={`Item ${index + 1}`}
+            list={name}
+            trail={[...trail, place.node]}
+            outer={undefined}
+          />
+        ))}
+        {!readOnly && (
+          <span class="entry-actions">
+            <button
+              type="button"
+              data-move="up"
+              disabled={index === 0}
+              aria-label={`Move item ${index + 1} of ${name} up`}
+              onClick={() => move(index, index - 1)}
+            >
+              ↑
+            </button>
+            <button
+              type="button"
+              data-move="down"
+              disabled={index === length - 1}
+              aria-label={`Move item ${index + 1} of ${name} down`}
+              onClick={() => move(index, index + 1)}
+            >
+              ↓
+            </button>
+            <button
+              type="button"
+              data-remove
+              aria-label={`Remove item ${index + 1} of ${name}`}
+              onClick={() => remove(index)}
+            >
+              Remove
+            </button>
+          </span>
+        )}
+      </li>
+    );
+  };
+
   return (
     <fieldset
       ref={box}
@@ -269,52 +331,13 @@ function ListEntry(props: EntryProps) {
       <div class="entry-control">
         <Problems id={`${id}-problems`} messages={messages} />
         {length === 0 && <p class="muted">No items.</p>}
-        <ol class="items">
-          {shown.map((index) => (
-            <li key={index} data-index={index}>
-              {entry(index, () => (
-                <Entry
-                  place={step(place, index)}
-                  pointer={child(pointer, index)}
-                  name={`Item ${index + 1}`}
-                  list={name}
-                  trail={[...trail, place.node]}
-                  outer={undefined}
-                />
-              ))}
-              {!readOnly && (
-                <span class="entry-actions">
-                  <button
-                    type="button"
-                    data-move="up"
-                    disabled={index === 0}
-                    aria-label={`Move item ${index + 1} of ${name} up`}
-                    onClick={() => move(index, index - 1)}
-                  >
-                    ↑
-                  </button>
-                  <button
-                    type="button"
-                    data-move="down"
-                    disabled={index === length - 1}
-                    aria-label={`Move item ${index + 1} of ${name} down`}
-                    onClick={() => move(index, index + 1)}
-                  >
-                    ↓
-                  </button>
-                  <button
-                    type="button"
-                    data-remove
-                    aria-label={`Remove item ${index + 1} of ${name}`}
-                    onClick={() => remove(index)}
-                  >
-                    Remove
-                  </button>
-                </span>
-              )}
-            </li>
-          ))}
-        </ol>
+        {isLongRun(form, length) ? (
+          <Run place={place} pointer={pointer} names={names} tag="ol" field={item} />
+        ) : (
+          <ol class="items">
+            <Shown pointer={pointer} names={names} field={item} />
+          </ol>
+        )}
         {!readOnly && (
           <button type="button" data-add disabled={full} onClick={add}>
             Add an item<span class="visually-hidden"> to {name}</span>

@@ -6,7 +6,7 @@ import { isEqual } from "../api/json.ts";
 import { blank, memberNames } from "./fields.ts";
 import { child, find, isWithin, tokens } from "./pointer.ts";
 import { type Place, step } from "./schema.ts";
-import { useForm } from "./store.ts";
+import { useForm, useKept } from "./store.ts";
 
 const FIRST = 40;
 const STEP = 80;
@@ -63,8 +63,8 @@ const TYPES: [type: string, title: string][] = [
 export function AddMember({ place, pointer, name }: { place: Place; pointer: string; name: string }) {
   const form = useForm();
   const id = useId();
-  const [typed, setTyped] = useState("");
-  const [type, setType] = useState("string");
+  const [typed, setTyped] = useKept("new member", pointer, () => "");
+  const [type, setType] = useKept("type of the new member", pointer, () => "string");
   const [problem, setProblem] = useState("");
   const inner = step(place, typed);
   const fixed = inner.node.types !== undefined || inner.node.choices !== undefined || inner.node.names.length > 0;

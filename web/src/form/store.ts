@@ -2,10 +2,10 @@
 
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { createContext } from "preact";
-import { useContext } from "preact/hooks";
+import { useContext, useState } from "preact/hooks";
 import type { Problem } from "../api/client.ts";
 import type { Json, JsonObject } from "../api/json.ts";
-import { changesBetween } from "./changes.ts";
+import { changesBetween, leaves } from "./changes.ts";
 import { checkEdits } from "./checks.ts";
 import { applyEdits, arrange, type Edits, setOpenValue, setTyped, setValue, undo } from "./edits.ts";
 import { matching } from "./fields.ts";
@@ -33,7 +33,14 @@ interface Told {
   about: JsonObject;
 }
 
+/** A form with more values than this makes only those fields that somebody looks at. */
+const LARGE = 500;
+
 export class FormStore {
+  /** Whether the configuration has very many values. */
+  readonly isLarge: boolean;
+  /** What fields keep of their own, such as whether an object is open, while they are not there. */
+  readonly kept = new Map<string, unknown>();
   readonly edits: Signal<Edits>;
   /** The field that is to be seen and focused, and all places around it. */
   readonly revealed = signal<string | undefined>(undefined);
@@ -61,6 +68,7 @@ export class FormStore {
   constructor(edits: Signal<Edits>, inputs: Inputs) {
     this.edits = edits;
     this.inputs = signal(inputs);
+    this.isLarge = leaves(inputs.config).length > LARGE;
     this.schema = computed(() => this.inputs.value.schema);
     this.config = computed(() => this.inputs.value.config);
     this.explained = computed(() => this.inputs.value.explained);
@@ -162,4 +170,18 @@ export function useForm(): FormStore {
   const store = useContext(Context);
   if (store === undefined) throw new Error("A field is used outside a form.");
   return store;
+}
+
+/** As `useState`; the state of a field that comes back is what it was. */
+export function useKept<T>(name: string, pointer: string, begin: () => T): [T, (value: T) => void] {
+  const { kept } = useForm();
+  const key = `${name} ${pointer}`;
+  const [value, setValue] = useState<T>(() => (kept.has(key) ? (kept.get(key) as T) : begin()));
+  return [
+    value,
+    (next: T) => {
+      kept.set(key, next);
+      setValue(next);
+    },
+  ];
 }
