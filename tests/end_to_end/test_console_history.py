@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from console_browser import Console, axe, press, settled, tab_to
 from daemons import Daemon, serving
@@ -147,17 +147,33 @@ async def test_a_rollback_that_was_overtaken_shows_what_changed_and_sends_nothin
 
 
 async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console):
-    """The history shows the end of it, and the way back to the last values."""
+    """The history shows the end of it, and the way back to the last values, also if an answer is lost."""
     create(home, "h_gone", limit=1)
     assert home.http("DELETE", "/config/h_gone").json["remains"] is False
-    console.allow(r"status 404: GET \S+/config/\S*h_gone")
+    console.allow(
+        r"status 404: GET \S+/config/\S*h_gone", r"failed: POST \S+/rollback", r"status 409: POST \S+/rollback"
+    )
+    sent: list[dict[str, Any]] = []
+
+    async def lose(route: Route) -> None:
+        sent.append(route.request.post_data_json)
+        if sent[-1].get("dry_run") or len([one for one in sent if not one.get("dry_run")]) > 1:
+            await route.continue_()
+            return
+        await route.fetch()
+        await route.abort()
+
     page = await console.show(home, "#/services/h_gone?tab=history&env=dev")
     await expect(row(page, "Revision 2")).to_contain_text("deleted")
+    await page.route("**/rollback", lose)
     await row(page, "Revision 1").get_by_role("link", name="Back to it").click()
     await expect(values(page, "/settings/limit").locator("code")).to_have_text(["1"])
     await page.get_by_role("button", name="Back to the values of revision 1, as revision 3").click()
     await expect(page.get_by_role("definition").filter(has_text="3")).to_be_visible()
     await expect(page.get_by_text("h_gone is at revision 3")).to_be_visible()
+    # The same request, and once carried out.
+    assert [one["request_id"] for one in sent if not one.get("dry_run")] == [sent[-1]["request_id"]] * 2
+    assert home.config("h_gone")["revision"] == 3
     assert home.config("h_gone")["config"]["settings"] == {"limit": 1}
 
 

@@ -12,7 +12,7 @@ const WRITE: Write = {
   allowBreaking: false,
   requestId: "1",
 };
-const EXPECTED = { changed: ["/a"], checksum: "abc", secrets: false };
+const EXPECTED = { changed: ["/a"], checksum: "abc", revision: 8, secrets: false };
 const error = (code: string, retryAfter?: number) => new RequestError(code, 0, code, [], {}, retryAfter);
 const answer = { revision: 8 } as WriteAnswer;
 
@@ -67,6 +67,12 @@ test("a conflict after a lost answer is one if the revision is somebody else's",
 test("a sealed secret makes another checksum; then the changed places tell", async () => {
   const { around } = daemon([error("internal"), error("conflict")], [item(8, { checksum: "other" })]);
   assert.deepEqual(await carryOut(WRITE, { ...EXPECTED, secrets: true }, around), { kind: "done", revision: 8 });
+});
+
+test("what was deleted goes on with its numbers, so the dry run says which revision is the own one", async () => {
+  const { around } = daemon([error("unreachable"), error("conflict")], [item(8, { checksum: "abc" })]);
+  const write: Write = { ...WRITE, revision: 0, change: { kind: "rollback", revision: 6 } };
+  assert.deepEqual(await carryOut(write, EXPECTED, around), { kind: "done", revision: 8 });
 });
 
 test("a conflict at once is one, whatever the history has", async () => {

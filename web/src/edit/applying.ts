@@ -7,7 +7,7 @@ import { invalidate } from "../store/resources.ts";
 import { inOrderOf } from "./member_order.ts";
 import { configurationOf } from "./service_data.ts";
 import type { Failure, Session } from "./session.ts";
-import { carryOut, newestRevisions, type Outcome, send, type Write, type WriteAnswer } from "./write.ts";
+import { asking, carryOut, type Outcome, type WriteAnswer } from "./write.ts";
 import { writeChanges } from "./write_changes.ts";
 
 export type Tried = Pick<Failure, "write" | "trial" | "sent">;
@@ -28,7 +28,7 @@ export async function applyWrite(session: Session, tried: Tried, open = false): 
     const outcome = await carryOut(
       write,
       expected,
-      around((message) => {
+      asking((message) => {
         session.sending.value = message;
       }),
       open,
@@ -46,20 +46,6 @@ export async function applyWrite(session: Session, tried: Tried, open = false): 
     session.sending.value = undefined;
     session.endWrite();
   }
-}
-
-function around(report: (message: string) => void) {
-  return {
-    send,
-    history: (write: Write) => newestRevisions(write.service, write.environment),
-    pause: (seconds: number) => new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000)),
-    report: ({ code }: RequestError) =>
-      report(
-        code === "busy"
-          ? "The daemon is busy. The same request is sent again in a moment …"
-          : "There is no answer yet. The same request is sent again, and carried out once …",
-      ),
-  };
 }
 
 const HOW = { patch: "edits", create: "edits", rollback: "rollback", unset: "unset" } as const;

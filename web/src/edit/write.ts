@@ -51,18 +51,21 @@ function leavesOpen(error: RequestError): boolean {
   return error.code === "unreachable" || error.code === "internal" || error.code === "unavailable";
 }
 
+/** What a dry run says of a write: the places that change, and the revision and checksum afterwards. */
+export interface Expected {
+  changed: readonly string[];
+  checksum: string;
+  revision: number;
+  /** Whether secrets are sent, which are sealed anew each time. */
+  secrets: boolean;
+}
+
 /**
  * Carry out a write.
  *
- * @param expected The places that change according to the dry run, and the checksum afterwards.
  * @param open Whether an earlier attempt with the same id may have been carried out.
  */
-export async function carryOut(
-  write: Write,
-  expected: { changed: readonly string[]; checksum: string; secrets: boolean },
-  around: Surroundings,
-  open = false,
-): Promise<Outcome> {
+export async function carryOut(write: Write, expected: Expected, around: Surroundings, open = false): Promise<Outcome> {
   let mayBeDone = open;
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -85,13 +88,9 @@ export async function carryOut(
 }
 
 /** Return the revision that the write made, if its answer got lost. */
-async function findOwn(
-  write: Write,
-  expected: { changed: readonly string[]; checksum: string; secrets: boolean },
-  around: Surroundings,
-): Promise<HistoryItem | undefined> {
+async function findOwn(write: Write, expected: Expected, around: Surroundings): Promise<HistoryItem | undefined> {
   const items = await around.history(write).catch(() => []);
-  const next = items.find(({ revision }) => revision === write.revision + 1);
+  const next = items.find(({ revision }) => revision === expected.revision);
   if (next === undefined || (next.comment ?? "") !== write.comment) return undefined;
   if (next.checksum === expected.checksum) return next;
   // A sealed secret makes another checksum each time.
@@ -104,8 +103,26 @@ function sameNames(one: readonly string[], other: readonly string[]): boolean {
   return one.length === wanted.size && one.every((name) => wanted.has(name));
 }
 
+/** Return what a write does outside: it asks the daemon, and reports in words why it is not finished yet. */
+export function asking(report: (message: string) => void): Surroundings {
+  return {
+    send,
+    history: (write) => newestRevisions(write.service, write.environment),
+    pause: (seconds) => new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000)),
+    report: ({ code }) =>
+      report(
+        code === "busy"
+          ? "The daemon is busy. The same request is sent again in a moment …"
+          : "There is no answer yet. The same request is sent again, and carried out once …",
+      ),
+  };
+}
+
 /** Send a write, or with `dryRun` ask what it would do. */
-export function send(write: Write, { dryRun = false } = {}): Promise<WriteAnswer> {
+export function send(
+  write: Write,
+  { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
+): Promise<WriteAnswer> {
   const { change } = write;
   const fields = {
     request_id: write.requestId,
@@ -116,7 +133,10 @@ export function send(write: Write, { dryRun = false } = {}): Promise<WriteAnswer
     // If-Match cannot say that there is no revision yet.
     ...(write.revision === 0 ? { expected_revision: 0 } : {}),
   };
-  const condition = write.revision > 0 ? { ifMatch: write.revision } : {};
+  const condition = {
+    ...(write.revision > 0 ? { ifMatch: write.revision } : {}),
+    ...(signal === undefined ? {} : { signal }),
+  };
   switch (change.kind) {
     case "patch":
       return request("PATCH", configPath(write.service), {
@@ -126,7 +146,11 @@ export function send(write: Write, { dryRun = false } = {}): Promise<WriteAnswer
         ...condition,
       });
     case "create":
-      return request("PUT", configPath(write.service), { query: fields satisfies Query, body: change.config });
+      return request("PUT", configPath(write.service), {
+        query: fields satisfies Query,
+        body: change.config,
+        ...condition,
+      });
     case "rollback":
       return request("POST", configPath(write.service, "rollback"), {
         body: { ...fields, revision: change.revision },

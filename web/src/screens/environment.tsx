@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
 import { environments } from "../api/queries.ts";
+import { randomId } from "../edit/random.ts";
 import { changeQuery, href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, onEvent, useResource, useVisit } from "../store/resources.ts";
@@ -159,7 +160,7 @@ function Lacking({ item, active }: { item: Environment; active: string }) {
 
 function activate(
   name: string,
-  body: { dry_run: boolean; comment?: string },
+  body: { dry_run: boolean; comment?: string; request_id?: string },
   signal?: AbortSignal,
 ): Promise<Activation> {
   return request("POST", `/environments/${encodeURIComponent(name)}/activate`, {
@@ -305,6 +306,8 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
   const [error, setError] = useState<RequestError>();
   const [changed, setChanged] = useState(false);
   const [sending, setSending] = useState(false);
+  // The same for all attempts, so that it is carried out once.
+  const [requestId] = useState(randomId);
   async function submit(event: SubmitEvent) {
     event.preventDefault();
     setSending(true);
@@ -313,6 +316,11 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
     try {
       // What was looked at may be out of date: an activation takes no revision that it is based on.
       const present = await activate(name, { dry_run: true });
+      if (present.previous === name) {
+        // The answer of an earlier attempt was lost, or somebody else was faster.
+        onDone(`${name} is active.`);
+        return;
+      }
       if (essence(present) !== essence(answer)) {
         setChanged(true);
         await refresh();
@@ -320,7 +328,11 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
         return;
       }
       const text = comment.trim();
-      const made = await activate(name, { dry_run: false, ...(text ? { comment: text } : {}) });
+      const made = await activate(name, {
+        dry_run: false,
+        request_id: requestId,
+        ...(text ? { comment: text } : {}),
+      });
       invalidate("environment", "change");
       const restarts = made.restart_required.length;
       onDone(

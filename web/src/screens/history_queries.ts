@@ -63,26 +63,3 @@ export function document(
 
 /** What a rollback is based on: the newest revision, which may be the end of the configuration. */
 export type Basis = Pick<Revision, "revision" | "deleted">;
-
-/** Make a revision with the content of an old one; with `dryRun`, only say what it would change. */
-export function rollback(
-  service: string,
-  environment: string,
-  revision: number,
-  basis: Basis,
-  { dryRun, comment }: { dryRun: boolean; comment?: string },
-  signal?: AbortSignal,
-): Promise<Answers["WriteAnswer"]> {
-  return request("POST", configPath(service, "rollback"), {
-    // A configuration that was deleted has no entity tag: then the condition is that it does not exist.
-    ...(basis.deleted ? {} : { ifMatch: basis.revision }),
-    body: {
-      revision,
-      environment,
-      dry_run: dryRun,
-      ...(basis.deleted ? { expected_revision: 0 } : {}),
-      ...(comment ? { comment } : {}),
-    },
-    ...(signal === undefined ? {} : { signal }),
-  });
-}

@@ -1,9 +1,10 @@
 /** The way back to an old revision: what it changes, by a dry run of the daemon, before anything is sent. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Answers } from "../api/client.ts";
-import { failure, type RequestError } from "../api/client.ts";
+import type { Answers, RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
+import { randomId } from "../edit/random.ts";
+import { asking, carryOut, send, type Write } from "../edit/write.ts";
 import { writeChanges } from "../edit/write_changes.ts";
 import { HiddenValues, WriteWarnings } from "../edit/write_warnings.tsx";
 import { href, route } from "../router.ts";
@@ -13,7 +14,7 @@ import { Differences } from "../ui/differences.tsx";
 import { Await, CommentField, ErrorSummary, Notice, Time } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
 import { comparedChanges } from "./changes.ts";
-import { type Basis, compare, document, type Revision, rollback } from "./history_queries.ts";
+import { type Basis, compare, document, type Revision } from "./history_queries.ts";
 
 interface Props {
   service: string;
@@ -68,25 +69,29 @@ interface ReviewProps extends Omit<Props, "target"> {
 
 function Review({ service, env, to, basis, newest, onDone, overview, onNewBasis }: ReviewProps) {
   const visit = useVisit();
+  // Until its outcome is known, a newer revision may be its own.
+  const [sent, setSent] = useState<Write>();
   const outcome = useResource(
     `rollback ${env} ${service} ${to} ${basis.revision} ${visit}`,
     async (signal) => {
       const [before, answer] = await Promise.all([
         basis.deleted ? undefined : document(service, env, basis.revision, signal),
-        rollback(service, env, to, basis, { dryRun: true }, signal),
+        send(rollback(service, env, to, basis, ""), { dryRun: true, signal }),
       ]);
       return { before: before?.config as JsonObject | undefined, answer };
     },
     [],
   );
-  const overtaken = newest !== undefined && newest.revision !== basis.revision;
+  const overtaken = sent === undefined && newest !== undefined && newest.revision !== basis.revision;
   if (overtaken || isConflict(outcome.error)) {
     return <Conflict {...{ service, env, basis, newest, onNewBasis }} />;
   }
   return (
     <Await of={outcome}>
       {({ before, answer }) => (
-        <Outcome {...{ service, env, to, basis, before, answer, onDone, overview, onNewBasis, newest }} />
+        <Outcome
+          {...{ service, env, to, basis, before, answer, onDone, overview, onNewBasis, newest, sent, setSent }}
+        />
       )}
     </Await>
   );
@@ -96,15 +101,45 @@ function isConflict(error: RequestError | undefined): boolean {
   return error !== undefined && (error.code === "conflict" || error.status === 412);
 }
 
+/** Return the write that makes a revision with the content of an old one. */
+function rollback(service: string, environment: string, to: number, basis: Basis, comment: string): Write {
+  return {
+    service,
+    environment,
+    // A configuration that was deleted has no entity tag: then the condition is that it does not exist.
+    revision: basis.deleted ? 0 : basis.revision,
+    change: { kind: "rollback", revision: to },
+    comment,
+    allowBreaking: false,
+    requestId: randomId(),
+  };
+}
+
 interface OutcomeProps extends ReviewProps {
   before: JsonObject | undefined;
   answer: Answers["WriteAnswer"];
+  /** What was sent, while it is not known what became of it. */
+  sent: Write | undefined;
+  setSent: (write: Write | undefined) => void;
 }
 
-function Outcome({ service, env, to, basis, before, answer, onDone, overview, onNewBasis, newest }: OutcomeProps) {
+function Outcome({
+  service,
+  env,
+  to,
+  basis,
+  before,
+  answer,
+  onDone,
+  overview,
+  onNewBasis,
+  newest,
+  sent,
+  setSent,
+}: OutcomeProps) {
   const [comment, setComment] = useState("");
   const [error, setError] = useState<RequestError>();
-  const [sending, setSending] = useState(false);
+  const [sending, setSending] = useState<string>();
   const { revision, restart_required: restart } = answer;
   if (answer.unchanged) {
     return (
@@ -118,26 +153,34 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
   if (isConflict(error)) return <Conflict {...{ service, env, basis, newest, onNewBasis }} />;
   async function submit(event: SubmitEvent) {
     event.preventDefault();
-    setSending(true);
+    const write = sent ?? rollback(service, env, to, basis, comment.trim());
+    setSent(write);
+    setSending("Applying …");
     setError(undefined);
-    try {
-      const made = await rollback(service, env, to, basis, { dryRun: false, comment: comment.trim() });
+    const outcome = await carryOut(write, { ...answer, secrets: false }, asking(setSending), sent !== undefined);
+    if (outcome.kind === "done") {
+      const { revision: made, answer: told = answer } = outcome;
       invalidate("change", `change:${service}`);
-      const restarts = made.restart_required.length > 0 ? " It has to restart to apply all of it." : "";
+      const restarts = told.restart_required.length > 0 ? " It has to restart to apply all of it." : "";
       onDone(
-        `${service} is at revision ${made.revision}, with the values of revision ${to}.${restarts}${laterThan(made)}`,
-        made.revision,
+        `${service} is at revision ${made}, with the values of revision ${to}.${restarts}${laterThan(told)}`,
+        made,
       );
-    } catch (reason) {
-      setSending(false);
-      const why = failure(reason);
-      setError(why);
-      if (isConflict(why)) invalidate(`change:${service}`);
+      return;
     }
+    setSending(undefined);
+    setError(outcome.error);
+    if (outcome.kind !== "unknown") setSent(undefined);
+    if (outcome.kind === "conflict") invalidate(`change:${service}`);
   }
   return (
     <form onSubmit={submit}>
       {error !== undefined && <ErrorSummary error={error} />}
+      {error !== undefined && sent !== undefined && (
+        <p>
+          It is not known whether this was carried out. “Ask again” sends the same request, which is carried out once.
+        </p>
+      )}
       <p>
         {basis.deleted
           ? `${service} has no configuration now; it gets this one as revision ${revision}.`
@@ -153,10 +196,17 @@ function Outcome({ service, env, to, basis, before, answer, onDone, overview, on
         new={`revision ${revision}`}
       />
       <HiddenValues answer={answer} />
-      <CommentField value={comment} onValue={setComment} />
+      {sent === undefined && <CommentField value={comment} onValue={setComment} />}
+      {sending !== undefined && (
+        <p class="loading" role="status">
+          {sending}
+        </p>
+      )}
       <div class="buttons">
-        <button type="submit" class="primary" disabled={sending}>
-          Back to the values of revision {to}, as revision {revision}
+        <button type="submit" class="primary" disabled={sending !== undefined}>
+          {sent !== undefined && sending === undefined
+            ? "Ask again"
+            : `Back to the values of revision ${to}, as revision ${revision}`}
         </button>
         <a class="button" href={overview}>
           Cancel
