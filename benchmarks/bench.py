@@ -59,7 +59,9 @@ def main() -> None:
         help="measure larger homes too, such as 100000, once; their figures are kept for the next runs",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there")
-    parser.add_argument("--document", action="store_true", help="write docs/performance.md")
+    parser.add_argument(
+        "--document", action="store_true", help="write docs/performance.md; of some parts, only their sections"
+    )
     options = parser.parse_args()
     unknown = set(options.parts) - set(ALL)
     if unknown:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from document_parts import Document
 from processes import ROOT
 from report import Row, Section, judged, table_of, told
 from rounds import Rounds
@@ -34,8 +35,10 @@ def title(rounds: Rounds, scene: Scene) -> str:
 
 
 def write(rounds: Rounds, heading: str) -> None:
-    """Write the document."""
-    FILE.write_text("\n".join(_text(rounds, heading)) + "\n")
+    """Write the document; sections that this run has not measured stay as they are."""
+    measured = Document.parsed("\n".join(_text(rounds, heading)) + "\n")
+    written = Document.parsed(FILE.read_text()).with_later(measured) if FILE.exists() else measured
+    FILE.write_text(written.text())
 
 
 def _text(rounds: Rounds, heading: str) -> list[str]:
