@@ -54,8 +54,8 @@ class EventShares:
         own = len(self._held.get(caller.account, ()))
         yours = f", {own} of them by this caller: its share while others want them too" if own else ""
         raise Busy(
-            f"All {most} event streams are taken{yours}. Close one, ask again later, or wait for changes with "
-            "GET /config/{service}?wait_seconds=…; ALICIACFG_MAX_EVENT_STREAMS allows more, as far as the system "
+            f"All {most} event streams are taken{yours}. Close one, ask again later, or wait for changes of a "
+            "service with wait_seconds; ALICIACFG_MAX_EVENT_STREAMS allows more, as far as the system "
             "allows open files.",
             retry_after_seconds=_RETRY_AFTER_SECONDS,
         )

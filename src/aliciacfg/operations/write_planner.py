@@ -33,6 +33,7 @@ from aliciacfg.errors import (
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.operations import misplaced_fields
 from aliciacfg.schemas.validation_messages import for_sender
 
 # A service logs in to the broker with these members, and by its login the broker proves the name of a requester.
@@ -49,11 +50,13 @@ class Wanted:
         make: Returns the configuration, from the merged layers of the files, the current entry, and ``sent`` with its
             sealed values opened.
         stored: Whether ``sent`` comes from the store.
+        form: What ``sent`` was sent as; None if the caller sent neither.
     """
 
     sent: JsonObject
     make: Callable[[JsonObject, Entry, JsonObject], JsonObject]
     stored: bool = False
+    form: misplaced_fields.Form | None = None
 
     def tell(self, error: InvalidDocument) -> ValidationFailed:
         """Return a refusal for the caller: it quotes what the caller sent, and nothing else."""
@@ -130,6 +133,8 @@ class WritePlanner:
         """
         planner = self._files.planner(config_id.environment)
         entry = plan.head(config_id)
+        if wanted.form is not None:
+            self._check_form(planner, config_id, entry, wanted.sent, wanted.form)
         self.check_conditions(config_id, entry, request.expected_revision)
         self._configurations.check_room(config_id, plan)
         try:
@@ -142,6 +147,17 @@ class WritePlanner:
         if request.dry_run or planned.after.record is entry.record:
             self._plan_trial(plan, caller, config_id, planner, entry, wanted)
         return planned
+
+    def _check_form(
+        self, planner: Planner, config_id: ConfigId, entry: Entry, sent: JsonObject, form: misplaced_fields.Form
+    ) -> None:
+        """Raise InvalidRequest if what was sent is probably not the document that it was sent as."""
+        schema = planner.composer.sources.schema(config_id.service)
+
+        def knows(name: str) -> bool:
+            return name in planner.document(entry) or not schema.unknown({name: None})
+
+        misplaced_fields.check(sent, form, config_id.service, knows)
 
     def _plan_trial(
         self, plan: Plan, caller: Caller, config_id: ConfigId, planner: Planner, entry: Entry, wanted: Wanted
@@ -286,7 +302,7 @@ class WritePlanner:
                 f"There is no usable configuration of {config_id.service} to patch; send a whole one with set."
             )
 
-        return Wanted(patch, make)
+        return Wanted(patch, make, form="patch")
 
     async def _checked(
         self,
@@ -393,7 +409,7 @@ def _check_names(planner: Planner, config_id: ConfigId, before: JsonObject, effe
 
 def replaced(config: JsonObject) -> Wanted:
     """Return a whole configuration that a caller sent as what is wanted."""
-    return Wanted(config, lambda _base, _entry, sent: sent)
+    return Wanted(config, lambda _base, _entry, sent: sent, form="config")
 
 
 def restored(config: JsonObject) -> Wanted:

@@ -1,0 +1,61 @@
+"""Documents that are wrapped once too often, or hold fields of a request: they are refused rather than stored.
+
+Over MQTT the fields of a request stand beside ``config`` or ``patch``, over HTTP in the query, and the body is the
+document itself. Who carries one form over to the other would store ``patch`` or ``dry_run`` as a member, and tell all
+readers of it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from aliciacfg.api.requests import PatchRequest, SetRequest
+from aliciacfg.documents import Json, JsonObject, escape
+from aliciacfg.errors import InvalidRequest, Problem
+
+Form = Literal["config", "patch"]
+
+# Those of a batch's updates as well.
+_FIELDS: Mapping[Form, frozenset[str]] = {
+    "config": frozenset({*SetRequest.__struct_encode_fields__, "service"}),
+    "patch": frozenset({*PatchRequest.__struct_encode_fields__, "service"}),
+}
+# What would be done without them is something else.
+_DECISIVE: Mapping[str, type[bool | int]] = {
+    "dry_run": bool, "expected_revision": int, "allow_breaking": bool, "refuse_near_misses": bool,
+}  # fmt: skip
+
+
+def check(sent: JsonObject, form: Form, service: str, knows: Callable[[str], bool]) -> None:
+    """Return if a document that a caller sent is probably meant as it is.
+
+    Args:
+        sent: The document.
+        form: What it was sent as.
+        service: The name of the service.
+        knows: Returns whether a member of that name at the top is known, from the schema or from the configuration.
+
+    Raises:
+        InvalidRequest: It is the form of a request, or holds a field that decides what a request does.
+    """
+    if isinstance(sent.get(form), dict) and sent.keys() <= _FIELDS[form] and not knows(form):
+        what = "merge patch" if form == "patch" else "configuration"
+        raise InvalidRequest(
+            f"The {what} of {service} is wrapped once too often: it has nothing but the fields of a request. Send the "
+            f"{what} itself; over HTTP it is the body, and each other field a query parameter. {_remedy(form)}",
+            [Problem(f"/{form}", f"is a field of a request; the {what} is what stands in it")],
+        )
+    misplaced = [name for name, kind in _DECISIVE.items() if _is_a(sent.get(name), kind) and not knows(name)]
+    if misplaced:
+        raise InvalidRequest(
+            f"{misplaced[0]} stands in the {form} of {service}, where it has no effect. Send it beside that; over HTTP "
+            f"it is a query parameter: ?{misplaced[0]}=… {_remedy(misplaced[0])}",
+            [Problem(f"/{escape(name)}", "is a field of a request, not of a configuration") for name in misplaced],
+        )
+
+
+def _is_a(value: Json, kind: type[bool | int]) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _remedy(name: str) -> str:
+    return f"(If the configuration is to have a member {name}, describe it in the schema of the service.)"
