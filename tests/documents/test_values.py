@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject, decode
 from aliciacfg.documents.values import MAX_VALUES
+from aliciacfg.documents.yaml_reader import load
 from aliciacfg.errors import InvalidRequest, TooLarge
 from json_values import OBJECTS, VALUES, nested, same, thorough
 
@@ -101,6 +102,22 @@ def test_integral_floats_are_equal_to_integers_once_normalised():
 def test_normalising_makes_integers_of_integral_floats_only(value: Json, expected: Json):
     """At any depth; not where a double no longer tells neighbouring integers apart, and never a boolean."""
     assert same(documents.normalise(value), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("1.0", "1"), ("-0", "0"), ("-0.0", "0"), ("0.50", "0.5"), ("1e3", "1000"), ("1e20", "1e20"), ("1e-400", "0"),
+        ("0.1000000000000000055511151231257827", "0.1"), ("9007199254740993", "9007199254740993"),
+        ("9007199254740993.0", "9007199254740992"), ("18446744073709551615", "18446744073709551615"),
+    ],
+)  # fmt: skip
+def test_a_number_of_a_file_is_stored_as_that_of_a_request(text: str, stored: str):
+    """As docs/reference/documents.md says."""
+    from_file = load(f"n: {text}\n", file="dev.yaml").value
+    from_request = documents.decode(f'{{"n": {text}}}'.encode())
+    for read in (from_file, from_request):
+        assert documents.encode(documents.normalise(read)).decode() == f'{{"n":{stored}}}'
 
 
 @thorough

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.async_api import Locator, Page, expect
 
+from aliciacfg.documents import values
 from aliciacfg.schemas import schema_tree
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey
@@ -77,7 +78,27 @@ def _is_secret(node: schema_tree.Node, pointer: str) -> bool:
     return node.is_secret("text", named=named)
 
 
-NUMBERS = st.sampled_from([0, 1, -1, 0.1, 0.3, 0.5, 1.5, 10, 2**53 + 1, 1e20, -0.25]) | st.integers(-20, 20)
+WRITTEN = st.sampled_from(
+    ["1.0", "-0", "-0.0", "0.50", "1e3", "1E+2", "1e15", "1e16", "1e-5", "1e-7", "1e-400", "9007199254740993",
+     "9007199254740993.0", "9007199254740994.0", "-9007199254740992.0", "0.1000000000000000055511151231257827",
+     "18446744073709551615", "-9223372036854775808", "123456789012345678.5", "1.7976931348623157e308"]
+)  # fmt: skip
+
+
+@given(
+    text=WRITTEN
+    | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.integers(-(2**63), 2**64 - 1).map(str)
+)
+def test_it_says_as_which_number_the_daemon_stores_what_is_typed(javascript: JavaScript, text: str):
+    """Of the same digits, so that nobody is surprised by what the history says."""
+    stored = values.encode(values.normalise(values.decode(text.encode()))).decode()
+    assert javascript({"kind": "stored", "text": text}) == stored
+
+
+NUMBERS = st.sampled_from([0, 1, -1, 0.1, 0.3, 0.5, 1.5, 10, 2**53 + 1, 2**63, 2**64 - 1, 1e20, -0.25]) | st.integers(
+    -20, 20
+)
 TEXTS = st.sampled_from(["", "a", "aa", "ä😀", "127.0.0.1", "::1", "a@b", "2026-01-31", "http://a/b", "A\n"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     NUMBERS | TEXTS | st.booleans(),
@@ -254,6 +275,14 @@ async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, conso
     await _control(page, "/settings/name").fill("other")
     await _control(page, "/settings/optional_flag").check()
     await _control(page, "/settings/level").select_option("DEBUG")
+    await expect(_control(page, "/settings/mode").locator("option")).to_have_text(
+        ["1", '"1" (text)', "true", '"null" (text)']
+    )
+    await _control(page, "/settings/mode").select_option('"1" (text)')
+    await _control(page, "/settings/optional_number").fill("1.0")
+    await expect(_control(page, "/settings/optional_number")).to_have_accessible_description(
+        re.compile("1.0 is stored as 1")
+    )
     await _control(page, "/settings/note").fill("three\nmore\nlines")
     await _control(page, "/settings/rooms/a~1b.c#d~0e/size").fill("2.5")
     await _control(page, "/settings/numbers/1").fill("7")
@@ -275,6 +304,8 @@ async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, conso
             "big": 9007199254740995,
             "optional_flag": True,
             "level": "DEBUG",
+            "mode": "1",
+            "optional_number": 1.0,
             "note": "three\nmore\nlines",
             "rooms": {"a/b.c#d~e": {"size": 2.5}},
             "numbers": [1, 7, 3],
@@ -286,6 +317,7 @@ async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, conso
     }
     assert _sent(console) == [patch]
     after = _config(home)
+    assert json.dumps(after["settings"]["optional_number"]) == "1"
     assert after["settings"]["when"] == patch["settings"]["when"]
     assert after["settings"]["name"] == before["settings"]["name"]
     # What was set is shown with its way back, which is an edit like others.

@@ -7,6 +7,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, type Problem, RequestError, request } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { applyEdits, editsBetween, hasSecrets } from "../form/edits.ts";
+import { storedOtherwise } from "../form/numbers.ts";
 import type { SchemaTree } from "../form/schema.ts";
 import { changeQuery } from "../router.ts";
 import { Field, Notice, Problems } from "../ui/elements.tsx";
@@ -224,7 +225,10 @@ function useCheck(session: Session, view: { current: EditorView | undefined }, k
       body: { service, environment, config: applyEdits(config, edits) },
       signal,
     });
-    if (!signal.aborted) show(answer.problems, answer.warnings ?? []);
+    const otherwise = [...edits].flatMap(([pointer, edit]) =>
+      edit.kind === "set" ? storedOtherwise(edit.value, pointer).map((found) => found.join(" ")) : [],
+    );
+    if (!signal.aborted) show(answer.problems, [...(answer.warnings ?? []), ...otherwise]);
   }
 
   /** Check the edits on a configuration; or show why the text is none. */

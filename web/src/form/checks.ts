@@ -3,22 +3,15 @@
 import type { Problem } from "../api/client.ts";
 import { format, isEqual, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
 import { MASK } from "../api/masks.ts";
+import { type Choice, choiceTexts } from "./choices.ts";
 import { applyEdits, type Edits } from "./edits.ts";
-import { compareNumbers, isMultiple, toDouble } from "./numbers.ts";
+import { asStored, compareNumbers, isMultiple, toDouble } from "./numbers.ts";
 import { child, find, parent } from "./pointer.ts";
-import {
-  isSecretAt,
-  type Limits,
-  matches,
-  type Place,
-  type SchemaNode,
-  type SchemaTree,
-  step,
-  typeOf,
-} from "./schema.ts";
+import { isSecretAt, type Limits, matches, type Place, type SchemaNode, type SchemaTree, step } from "./schema.ts";
+import { typeOf } from "./types.ts";
 
-/** The integers of 64 bits, which are all that a configuration may have. */
-const LARGEST_INTEGER = "9223372036854775807";
+/** The integers of 64 bits, with or without a sign, which are all that a configuration may have. */
+const LARGEST_INTEGER = "18446744073709551615";
 const SMALLEST_INTEGER = "-9223372036854775808";
 
 const NAMES: Record<string, string> = {
@@ -87,14 +80,15 @@ export function checkValue(place: Place, value: Json, pointer: string): Problem[
   return problems;
 }
 
-/** Return what is wrong with a value itself; nothing about its members and items. */
-export function messages(node: SchemaNode, value: Json): string[] {
+/** Return what is wrong with a value itself, as the daemon stores it; nothing about its members and items. */
+export function messages(node: SchemaNode, typed: Json): string[] {
+  const value = isNumber(typed) ? asStored(typed) : typed;
   const type = typeOf(value);
   if (node.types !== undefined && !node.types.has(type)) {
     return [`expected ${[...typeNames(node)].map((name) => NAMES[name]).join(" or ")}`];
   }
-  if (node.choices !== undefined && !node.choices.some((choice) => isEqual(choice, value))) {
-    return [`expected one of ${node.choices.map((choice) => show(choice)).join(", ")}`];
+  if (node.choices !== undefined && !node.choices.some((choice) => isEqual(choice.value, value))) {
+    return [`expected ${choicesInWords(node.choices)}`];
   }
   if (isNumber(value)) return numbers(value, node.limits);
   if (typeof value === "string") return texts(value, node.limits);
@@ -104,6 +98,15 @@ export function messages(node: SchemaNode, value: Json): string[] {
   if (minItems !== undefined && value.length < minItems) found.push(`expected at least ${count(minItems, "item")}`);
   if (maxItems !== undefined && value.length > maxItems) found.push(`expected at most ${count(maxItems, "item")}`);
   return found;
+}
+
+const NAMED = 20;
+
+function choicesInWords(choices: readonly Choice[]): string {
+  if (choices.length === 0) return "nothing; the schema allows no value here";
+  const texts = choiceTexts(choices.slice(0, NAMED)).join(", ");
+  const others = choices.length - NAMED;
+  return `one of ${texts}${others > 0 ? ` and ${count(others, "other")}` : ""}`;
 }
 
 /** Return the types of a place as people name them: a number includes whole ones. */

@@ -1,12 +1,13 @@
 /** The native inputs of single values. */
 
 import { useComputed } from "@preact/signals";
-import { useId, useRef, useState } from "preact/hooks";
+import { useId, useMemo, useRef, useState } from "preact/hooks";
 import { format, isEqual, type Json, parse } from "../api/json.ts";
 import { isHidden } from "../api/masks.ts";
 import { show, typeNames } from "./checks.ts";
-import { type Kind, whyJson } from "./fields.ts";
-import { isNumberText } from "./numbers.ts";
+import { choiceTexts } from "./choices.ts";
+import { type Kind, offered, whyJson } from "./fields.ts";
+import { asStored, isNumberText, storedOtherwise } from "./numbers.ts";
 import { find } from "./pointer.ts";
 import type { Place, SchemaNode } from "./schema.ts";
 import { useForm } from "./store.ts";
@@ -17,6 +18,8 @@ interface ControlProps {
   place: Place;
   trail: readonly SchemaNode[];
   required: boolean;
+  /** Whether it is an item of a list, which may be null. */
+  isItem: boolean;
   /** Ids of what describes the input. */
   describedBy: string;
   invalid: boolean;
@@ -82,7 +85,9 @@ function TextInput(props: ControlProps) {
   const { pointer } = props;
   const { value, before } = useValue(pointer);
   const input = useText(typeof value === "string" ? value : "", (text) => {
-    form.set(pointer, text === "" && before === undefined ? undefined : text);
+    // An area of text changes all ends of lines into newlines.
+    const wanted = hasWindowsLines(before) ? text.replace(/\r?\n/g, "\r\n") : text;
+    form.set(pointer, text === "" && before === undefined ? undefined : wanted);
   });
   const long = useRef(typeof value === "string" && value.length > 80);
   // An input drops the ends of lines. What became an area of text stays one, so that the focus does.
@@ -105,6 +110,10 @@ function TextInput(props: ControlProps) {
   );
 }
 
+function hasWindowsLines(value: Json | undefined): boolean {
+  return typeof value === "string" && value.includes("\r\n") && !/(^|[^\r])\n|\r(?!\n)/.test(value);
+}
+
 /** A number is typed as a text, because an input for numbers drops what it cannot read, and rounds. */
 function NumberInput(props: ControlProps) {
   const form = useForm();
@@ -113,23 +122,50 @@ function NumberInput(props: ControlProps) {
   const whole = !typeNames(place.node).has("number") && typeNames(place.node).has("integer");
   const input = useText(typed ?? (value === undefined ? "" : show(value, Number.POSITIVE_INFINITY)), (text) => {
     const trimmed = text.trim();
-    if (isNumberText(trimmed)) form.set(pointer, parse(trimmed));
-    else if (trimmed === "" && (before === undefined || (!required && place.node.default === undefined))) {
+    if (isNumberText(trimmed)) {
+      const number = parse(trimmed);
+      // What is stored as the number that is there is no change.
+      form.set(pointer, isEqual(asStored(number), before) ? before : number);
+    } else if (trimmed === "" && (before === undefined || (!required && place.node.default === undefined))) {
       form.set(pointer, undefined);
     } else if (trimmed === "") form.setText(pointer, text, "is empty; type a number");
-    else form.setText(pointer, text, whole ? "expected a whole number, such as 10" : "expected a number, such as 1.5");
+    else form.setText(pointer, text, whatNumber(whole, place.node));
   });
+  const note = useId();
   return (
-    <input
-      type="text"
-      inputMode={whole ? "numeric" : "decimal"}
-      class="number"
-      {...attributes(props)}
-      {...input}
-      readOnly={form.readOnly.value}
-      placeholder={value === undefined ? "not set" : ""}
-      autocomplete="off"
-    />
+    <>
+      <input
+        type="text"
+        inputMode={whole ? "numeric" : "decimal"}
+        class="number"
+        {...attributes({ ...props, describedBy: `${props.describedBy} ${note}` })}
+        {...input}
+        readOnly={form.readOnly.value}
+        placeholder={value === undefined ? "not set" : ""}
+        autocomplete="off"
+      />
+      <Stored id={note} value={value} />
+    </>
+  );
+}
+
+function whatNumber(whole: boolean, { types }: SchemaNode): string {
+  const number = whole ? "expected a whole number, such as 10" : "expected a number, such as 1.5";
+  return types?.has("string") ? `${number}; for a text, write it in Raw` : number;
+}
+
+const MOST_NOTED = 5;
+
+/** Says which numbers the daemon stores otherwise than they are typed. */
+function Stored({ id, value }: { id: string; value: Json | undefined }) {
+  const found = value === undefined ? [] : storedOtherwise(value);
+  return (
+    <small id={id} class="muted" role="status">
+      {found
+        .slice(0, MOST_NOTED)
+        .map(([pointer, message]) => `${pointer} ${message}.`.trim())
+        .join(" ")}
+    </small>
   );
 }
 
@@ -153,22 +189,26 @@ function Switch(props: ControlProps) {
 
 function Choice(props: ControlProps) {
   const form = useForm();
-  const { pointer, place } = props;
+  const { pointer, place, isItem } = props;
   const { value } = useValue(pointer);
-  const choices = place.node.choices ?? [];
-  const chosen = value === undefined ? -1 : choices.findIndex((choice) => isEqual(choice, value));
+  const choices = offered(place, { isItem });
+  const texts = useMemo(() => choiceTexts(choices), [choices.length, place.node]);
+  const chosen = value === undefined ? -1 : choices.findIndex((choice) => isEqual(choice.value, value));
   return (
     <select
       {...attributes(props)}
       disabled={form.readOnly.value}
       value={String(chosen)}
-      onChange={(event) => form.set(pointer, choices[Number(event.currentTarget.value)])}
+      onChange={(event) => {
+        const choice = choices[Number(event.currentTarget.value)];
+        if (choice !== undefined) form.setOpen(pointer, choice.value);
+      }}
     >
       {chosen < 0 && <option value="-1">{value === undefined ? "not set" : `${show(value)} (not allowed)`}</option>}
-      {choices.map((choice, index) => (
+      {texts.map((text, index) => (
         // The choices of a schema keep their order.
         <option key={index} value={String(index)}>
-          {show(choice)}
+          {text}
         </option>
       ))}
     </select>
@@ -243,13 +283,14 @@ function JsonInput(props: ControlProps) {
       </small>
       <textarea
         class="json"
-        {...attributes({ ...props, describedBy: `${why} ${props.describedBy}` })}
+        {...attributes({ ...props, describedBy: `${why} ${props.describedBy} ${why}-stored` })}
         {...input}
         rows={rows}
         readOnly={form.readOnly.value}
         placeholder="not set"
         spellcheck={false}
       />
+      <Stored id={`${why}-stored`} value={value} />
     </>
   );
 }

@@ -18,12 +18,13 @@ import {
   useFieldState,
   useInnerMessages,
 } from "./facts.tsx";
-import { blank, isOpen, type Kind, kindOf } from "./fields.ts";
+import { blank, isOpen, type Kind, kindOf, nameText } from "./fields.ts";
 import { AddMember, useNames, useShown } from "./members.tsx";
 import { isLongRun, Run } from "./parts.tsx";
 import { child, find, isWithin } from "./pointer.ts";
-import { type Place, step, typeOf } from "./schema.ts";
+import { type Place, step } from "./schema.ts";
 import { useForm, useKept } from "./store.ts";
+import { typeOf } from "./types.ts";
 
 /** A field of any kind. */
 function Entry(props: EntryProps) {
@@ -45,7 +46,7 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
   const { changed, messages: own } = useFieldState(props);
   // What is inside a field that is a text of JSON has no field of its own.
   const inner = useInnerMessages(pointer);
-  const messages = kind === "json" ? [...own, ...inner] : own;
+  const messages = kind === "json" || kind === "choice" ? [...own, ...inner] : own;
   const isItem = outer === undefined;
   const required = outer?.required.has(name) ?? false;
   const describedBy = [
@@ -57,14 +58,14 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
     <div class={`entry${changed ? " changed" : ""}${isItem ? " item" : ""}`} data-pointer={pointer}>
       <div class="entry-head">
         <label for={id}>
-          {name}
+          {nameText(name)}
           {list !== undefined && <span class="visually-hidden"> of {list}</span>}
         </label>
         <Marks {...props} changed={changed} />
       </div>
       <div class="entry-control">
         {kind === "absent" ? (
-          <Absent id={id} pointer={pointer} place={place} name={name} />
+          <Absent id={id} pointer={pointer} place={place} name={nameText(name)} />
         ) : (
           <Control
             kind={kind}
@@ -73,6 +74,7 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
             place={place}
             trail={trail}
             required={required}
+            isItem={isItem}
             describedBy={describedBy.join(" ")}
             invalid={messages.length > 0}
           />
@@ -185,7 +187,7 @@ function ObjectEntry(props: EntryProps) {
     >
       <summary>
         <span id={title} class="group-name">
-          {name}
+          {nameText(name)}
           {list !== undefined && <span class="visually-hidden"> of {list}</span>}
         </span>{" "}
         <Marks {...props} place={{ ...place, restart: place.node.restart }} changed={removed} />
@@ -211,7 +213,7 @@ function ObjectEntry(props: EntryProps) {
         <Problems id={`${title}-problems`} messages={messages} />
         {(open || reveals) && !removed && <Members place={place} pointer={pointer} trail={trail} />}
         {!form.readOnly.value && !removed && isOpen(place.node) && (
-          <AddMember place={place} pointer={pointer} name={name} />
+          <AddMember place={place} pointer={pointer} name={nameText(name)} />
         )}
         {!form.readOnly.value && trail.length > 0 && <Actions {...props} changed={changed} />}
       </div>
@@ -278,7 +280,7 @@ function ListEntry(props: EntryProps) {
             place={step(place, index)}
             pointer={child(pointer, index)}
             name={`Item ${index + 1}`}
-            list={name}
+            list={nameText(name)}
             trail={[...trail, place.node]}
             outer={undefined}
           />
@@ -289,7 +291,7 @@ function ListEntry(props: EntryProps) {
               type="button"
               data-move="up"
               disabled={index === 0}
-              aria-label={`Move item ${index + 1} of ${name} up`}
+              aria-label={`Move item ${index + 1} of ${nameText(name)} up`}
               onClick={() => move(index, index - 1)}
             >
               ↑
@@ -298,7 +300,7 @@ function ListEntry(props: EntryProps) {
               type="button"
               data-move="down"
               disabled={index === length - 1}
-              aria-label={`Move item ${index + 1} of ${name} down`}
+              aria-label={`Move item ${index + 1} of ${nameText(name)} down`}
               onClick={() => move(index, index + 1)}
             >
               ↓
@@ -306,7 +308,7 @@ function ListEntry(props: EntryProps) {
             <button
               type="button"
               data-remove
-              aria-label={`Remove item ${index + 1} of ${name}`}
+              aria-label={`Remove item ${index + 1} of ${nameText(name)}`}
               onClick={() => remove(index)}
             >
               Remove
@@ -325,7 +327,7 @@ function ListEntry(props: EntryProps) {
       aria-describedby={`${id}-about ${id}-origin ${id}-problems`}
     >
       <legend>
-        {name}
+        {nameText(name)}
         {list !== undefined && <span class="visually-hidden"> of {list}</span>} <Marks {...props} changed={changed} />
       </legend>
       <div class="entry-control">
@@ -340,7 +342,7 @@ function ListEntry(props: EntryProps) {
         )}
         {!readOnly && (
           <button type="button" data-add disabled={full} onClick={add}>
-            Add an item<span class="visually-hidden"> to {name}</span>
+            Add an item<span class="visually-hidden"> to {nameText(name)}</span>
           </button>
         )}
         <Origin id={`${id}-origin`} pointer={pointer} />

@@ -7,7 +7,7 @@ import { isHidden } from "../api/masks.ts";
 import { Tag } from "../ui/elements.tsx";
 import { Prose } from "../ui/prose.tsx";
 import { rangeInWords, show } from "./checks.ts";
-import { isRemovable, type Kind, titleOf } from "./fields.ts";
+import { isRemovable, type Kind, nameText, titleOf } from "./fields.ts";
 import {
   canSetBelow,
   type Explained,
@@ -93,6 +93,7 @@ export function Marks(props: EntryProps & { changed: boolean }) {
       {lacking && <Tag>Required</Tag>}
       {place.restart && <Tag tone="warning">Needs a restart</Tag>}
       {place.node.deprecated && <Tag tone="warning">Deprecated</Tag>}
+      {place.node.readOnly && <Tag>Not meant to be changed</Tag>}
     </span>
   );
 }
@@ -191,22 +192,22 @@ export function Actions(props: EntryProps & { changed: boolean }) {
   return (
     <span class="entry-actions">
       {changed && (
-        <button type="button" onClick={() => form.undo(pointer)} aria-label={`Undo the change of ${name}`}>
-          Undo{whole ? ` ${name}` : ""}
+        <button type="button" onClick={() => form.undo(pointer)} aria-label={`Undo the change of ${nameText(name)}`}>
+          Undo{whole ? ` ${nameText(name)}` : ""}
         </button>
       )}
       {!changed && runtime && (editable || form.onUnset !== undefined) && (
         <button
           type="button"
           onClick={() => (editable ? form.set(pointer, below) : form.onUnset?.(pointer))}
-          aria-label={`Use what the files say for ${name}`}
+          aria-label={`Use what the files say for ${nameText(name)}`}
         >
           Use what the files say
         </button>
       )}
       {removable && (
-        <button type="button" onClick={() => form.set(pointer, undefined)} aria-label={`Remove ${name}`}>
-          Remove{whole ? ` ${name}` : ""}
+        <button type="button" onClick={() => form.set(pointer, undefined)} aria-label={`Remove ${nameText(name)}`}>
+          Remove{whole ? ` ${nameText(name)}` : ""}
         </button>
       )}
     </span>

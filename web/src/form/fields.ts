@@ -1,10 +1,14 @@
 /** Which fields a form has, and how each is edited. */
 
-import { isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
-import { typeNames } from "./checks.ts";
+import { isObject, type Json, type JsonObject } from "../api/json.ts";
+import { isHidden } from "../api/masks.ts";
+import { visible } from "../ui/value_rows.ts";
+import { checkValue, typeNames } from "./checks.ts";
+import type { Choice } from "./choices.ts";
 import { compareNumbers } from "./numbers.ts";
 import { child, findAt, member } from "./pointer.ts";
-import { isSecretAt, type Place, type SchemaNode, step, type TypeName, typeOf } from "./schema.ts";
+import { isSecretAt, type Place, type SchemaNode, step } from "./schema.ts";
+import { type TypeName, typeOf } from "./types.ts";
 
 /**
  * How a place is edited. `absent` is an object that is not there and is not shown until it is added, such as one that
@@ -29,9 +33,8 @@ const FIRST = ["settings", "features", "limits", "api_config", "mqtt_config"];
 export function kindOf(place: Place, value: Json | undefined, trail: readonly SchemaNode[]): Kind {
   const { node } = place;
   if (isSecretAt(place, value)) return "secret";
-  if (node.choices?.every((choice) => choice === null || typeof choice !== "object" || isNumber(choice))) {
-    if (value === undefined || typeof value !== "object" || isNumber(value)) return "choice";
-  }
+  // A value with a secret inside is equal to none of the choices.
+  if (offered(place, { isItem: true }).some(isNotNull) && !isHidden(value)) return "choice";
   const kind = ofType(typeToEdit(node, value), node);
   if (kind === "object" || kind === "list") {
     if (trail.length >= DEEPEST) return "json";
@@ -39,6 +42,24 @@ export function kindOf(place: Place, value: Json | undefined, trail: readonly Sc
     if (value === undefined && kind === "object" && (again || trail.length >= DEEPEST_ABSENT)) return "absent";
   }
   return kind;
+}
+
+function isNotNull({ value }: Choice): boolean {
+  return value !== null;
+}
+
+/** The choices of each place that the schema as a whole allows; its other rules count, too. */
+const allowed = new WeakMap<SchemaNode, readonly Choice[]>();
+
+/** Return the values that a person may choose at a place; only an item may be null. */
+export function offered(place: Place, { isItem }: { isItem: boolean }): readonly Choice[] {
+  const { node } = place;
+  let found = allowed.get(node);
+  if (found === undefined) {
+    found = (node.choices ?? []).filter(({ value }) => checkValue(place, value, "").length === 0);
+    allowed.set(node, found);
+  }
+  return isItem ? found : found.filter(isNotNull);
 }
 
 /** Return the type that a place has or will have; undefined if several are possible. */
@@ -125,11 +146,25 @@ export function titleOf({ node }: Place, name: string): string | undefined {
   return node.title !== undefined && plain(node.title) !== plain(name) ? node.title : undefined;
 }
 
+/**
+ * Return the name of a member as a label: in quotes, with escapes, where one could not see which name it is. Names that
+ * only look alike, such as two ways to write "é", are told from each other.
+ */
+export function nameText(name: string): string {
+  const composed = name === name.normalize("NFC") ? name : name.replace(/\p{M}/gu, escaped);
+  const text = visible(composed);
+  return text === name && name !== "" && name === name.trim() && !name.includes("  ") ? name : `"${text}"`;
+}
+
+function escaped(sign: string): string {
+  return `\\u${(sign.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+}
+
 /** Return a value to begin with at a place that had none. */
 export function blank(node: SchemaNode, type?: string): Json {
   if (node.default !== undefined) return node.default;
-  const [choice] = node.choices ?? [];
-  if (choice !== undefined) return choice;
+  const choice = node.choices?.find(isNotNull);
+  if (choice !== undefined) return choice.value;
   const [expected] = typeNames(node);
   switch (type ?? expected) {
     case "integer":

@@ -1,6 +1,7 @@
 /** Numbers as decimal texts of JSON, compared and divided without rounding. */
 
-import type { Json } from "../api/json.ts";
+import { format, isNumber, isObject, type Json, parse } from "../api/json.ts";
+import { child } from "./pointer.ts";
 
 /** A decimal number: `digits` times ten to the power of `exponent`. */
 interface Decimal {
@@ -52,4 +53,44 @@ export function isMultiple(value: Json, of: Json): boolean {
 /** Whether a number has no fraction. */
 export function isInteger(value: Json): boolean {
   return isMultiple(value, 1);
+}
+
+/** Up to this a double holds every integer, so that the daemon writes such a double as an integer. */
+const LARGEST_EXACT = 2 ** 53;
+
+/**
+ * Return a value as the daemon stores it: an integer keeps its digits; a number with a point or an exponent is the
+ * nearest double (RFC 8259 §6), and an integer if it is one.
+ *
+ * A number beyond the range of a double, which the daemon refuses, is returned as it is.
+ */
+export function asStored(value: Json): Json {
+  if (Array.isArray(value)) return value.map(asStored);
+  if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, asStored(inner)]));
+  return isNumber(value) ? storedNumber(String(value)) : value;
+}
+
+/** Return the numbers in a value that are stored otherwise than they are written, by their pointers, with what is stored. */
+export function storedOtherwise(value: Json, pointer = ""): [pointer: string, message: string][] {
+  if (isNumber(value)) {
+    const stored = format(asStored(value));
+    return stored === String(value) ? [] : [[pointer, `${value} is stored as ${stored}`]];
+  }
+  if (Array.isArray(value)) return value.flatMap((item, index) => storedOtherwise(item, child(pointer, index)));
+  if (!isObject(value)) return [];
+  return Object.entries(value).flatMap(([name, inner]) => storedOtherwise(inner, child(pointer, name)));
+}
+
+function storedNumber(text: string): Json {
+  if (/^-?\d+$/.test(text)) return text === "-0" ? 0 : parse(text);
+  const double = Number(text);
+  if (!Number.isFinite(double)) return parse(text);
+  const size = Math.abs(double);
+  if (Number.isInteger(double)) {
+    // 0 is added for -0.
+    if (size <= LARGEST_EXACT) return double + 0;
+    if (size < 1e16) return parse(`${double}.0`);
+  }
+  const plain = size >= 1e-5 && size < 1e16;
+  return parse(plain ? String(double) : double.toExponential().replace("e+", "e"));
 }

@@ -4,7 +4,7 @@ import type { Answers } from "../api/client.ts";
 import type { Json } from "../api/json.ts";
 import { isHidden } from "../api/masks.ts";
 import { mergePatch } from "./changes.ts";
-import { typeOf } from "./schema.ts";
+import { typeOf } from "./types.ts";
 
 export type Explanation = Answers["ExplainAnswer"];
 export type Explained = Answers["Explained"];

@@ -14,7 +14,7 @@ import { type FormStore, useForm } from "./store.ts";
 /** So many members or items make a part. */
 const SIZE = 12;
 /** Runs up to this are rendered whole, in a form that is not large itself. */
-const SHORT = 40;
+const SHORT = 100;
 /** Fields are there before the user reaches them: so far above and below what is seen. */
 const AHEAD = "1500px 0px";
 /** How high a field is guessed to be until one was seen, in pixels. */

@@ -6,11 +6,10 @@
  */
 
 import { format, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
-import { isInteger } from "./numbers.ts";
+import { type Choice, choicesOf, hasOtherAlternatives } from "./choices.ts";
 import { around, find, member, tokens } from "./pointer.ts";
+import type { TypeName } from "./types.ts";
 
-/** A type of a value; an integer is a number without a fraction. */
-export type TypeName = "string" | "integer" | "number" | "boolean" | "object" | "array" | "null";
 const TYPES: readonly string[] = ["string", "integer", "number", "boolean", "object", "array", "null"];
 const SECRET_NAME = /password|secret|key|token/i;
 
@@ -55,7 +54,7 @@ export class SchemaNode {
   /** The types that are allowed; undefined for any. */
   readonly types: ReadonlySet<TypeName> | undefined;
   /** The values that are allowed; undefined for any. */
-  readonly choices: Json[] | undefined;
+  readonly choices: readonly Choice[] | undefined;
   /** The names of declared members in the order of the schema, and of required ones. */
   readonly names: readonly string[];
   readonly required: ReadonlySet<string>;
@@ -93,12 +92,12 @@ export class SchemaNode {
     this.marked = marked(own);
     this.numeric = own.some(({ type }) => type === "integer" || type === "number" || type === "boolean");
     this.types = typesOf(all);
-    this.choices = choicesOf(all);
+    this.choices = choicesOf(all, this.types);
     this.names = namesOf(all);
     this.required = new Set(all.flatMap(({ required }) => (Array.isArray(required) ? required.map(String) : [])));
     this.others = othersOf(all);
     this.limits = limitsOf(all, text);
-    this.further = all.some((schema) => ["oneOf", "anyOf", "not", "prefixItems"].some((name) => name in schema));
+    this.further = all.some((schema) => "not" in schema || "prefixItems" in schema || hasOtherAlternatives(schema));
   }
 
   /** Return what describes a member, and whether its name is one of a secret. */
@@ -250,14 +249,6 @@ export function readSchema(schema: JsonObject | Record<string, unknown>): Schema
   return tree;
 }
 
-/** Return the type of a value. */
-export function typeOf(value: Json): TypeName {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "array";
-  if (isNumber(value)) return isInteger(value) ? "integer" : "number";
-  return typeof value as TypeName;
-}
-
 interface Found {
   root: JsonObject;
   schema: Json | undefined;
@@ -396,14 +387,6 @@ function typesOf(schemas: readonly JsonObject[]): ReadonlySet<TypeName> | undefi
     allowed = new Set([...before].filter((name) => here.has(name)));
   }
   return allowed as Set<TypeName> | undefined;
-}
-
-function choicesOf(schemas: readonly JsonObject[]): Json[] | undefined {
-  for (const schema of schemas) {
-    if (schema.const !== undefined) return [schema.const];
-    if (Array.isArray(schema.enum)) return schema.enum.filter((value) => value !== null);
-  }
-  return undefined;
 }
 
 function namesOf(schemas: readonly JsonObject[]): string[] {

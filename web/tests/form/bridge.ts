@@ -2,6 +2,7 @@
 import { createInterface } from "node:readline";
 import { format, type JsonObject, parse } from "../../src/api/json.ts";
 import { checkValue } from "../../src/form/checks.ts";
+import { asStored } from "../../src/form/numbers.ts";
 import { readSchema } from "../../src/form/schema.ts";
 import { seal } from "../../src/form/sealing.ts";
 
@@ -20,11 +21,17 @@ function check({ schema, document }: { schema: JsonObject; document: JsonObject 
   return checkValue(tree.root, document, "").map(({ pointer, message }) => [pointer, message]);
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: the tests send what the functions take.
+const answers: Record<string, (input: any) => unknown> = {
+  places,
+  check,
+  stored: ({ text }) => format(asStored(parse(text))),
+  seal: ({ value, place, key }) => seal(value, place, key),
+};
+
 for await (const line of createInterface({ input: process.stdin })) {
   const asked = parse(line) as JsonObject & { kind: string };
-  // biome-ignore lint/suspicious/noExplicitAny: the tests send what the functions take.
-  const { kind, ...input } = asked as any;
-  const answer =
-    kind === "places" ? places(input) : kind === "check" ? check(input) : seal(input.value, input.place, input.key);
+  const { kind, ...input } = asked;
+  const answer = answers[kind]?.(input);
   process.stdout.write(`${format(answer as unknown as JsonObject)}\n`);
 }

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { format, type Json, type JsonObject, parse } from "../../src/api/json.ts";
 import { checkEdits, checkValue, messages, rangeInWords } from "../../src/form/checks.ts";
 import { type Edit, NO_EDITS } from "../../src/form/edits.ts";
-import { blank, isOpen, kindOf, matching, memberNames, titleOf } from "../../src/form/fields.ts";
-import { compareNumbers, isInteger, isMultiple, isNumberText } from "../../src/form/numbers.ts";
+import { blank, isOpen, kindOf, matching, memberNames, nameText, titleOf } from "../../src/form/fields.ts";
+import { compareNumbers, isInteger, isMultiple, isNumberText, storedOtherwise } from "../../src/form/numbers.ts";
 import { find } from "../../src/form/pointer.ts";
 import { matches, readSchema, type SchemaNode, step } from "../../src/form/schema.ts";
 
@@ -152,7 +152,7 @@ test("a value to begin with", () => {
 
 const WRONG: [pointer: string, value: string, message: string][] = [
   ["/settings/max_tokens", "1.5", "expected a whole number"],
-  ["/settings/max_tokens", "9223372036854775808", "expected an integer of 64 bits"],
+  ["/settings/max_tokens", "18446744073709551616", "expected an integer of 64 bits"],
   ["/settings/several", "true", "expected a text or a whole number"],
   ["/settings/level", '"MEDIUM"', "expected one of LOW, HIGH"],
   ["/settings/fixed", "4", "expected one of 3"],
@@ -252,6 +252,23 @@ test("numbers are divided and read exactly", () => {
   for (const text of ["", "01", "1.", ".5", "+1", "1,5", "0x1", "NaN", "1e"]) assert.ok(!isNumberText(text), text);
 });
 
+test("a number is checked as the daemon stores it", () => {
+  const port = tree.at("/mqtt_config/port").node;
+  for (const text of ["8080.0", "8080.0000000000000000001", "8.08e3"])
+    assert.deepEqual(messages(port, parse(text)), []);
+  assert.deepEqual(messages(tree.at("/settings/max_tokens").node, parse("18446744073709551615")), []);
+});
+
+test("what is stored otherwise than it is typed is said", () => {
+  const typed = parse('{"a":1.0,"b":[-0,2.50,9007199254740993],"c":{"d/e":1e-400},"f":"1.0","g":1.5,"h":1e999}');
+  assert.deepEqual(storedOtherwise(typed), [
+    ["/a", "1.0 is stored as 1"],
+    ["/b/0", "-0 is stored as 0"],
+    ["/b/1", "2.50 is stored as 2.5"],
+    ["/c/d~1e", "1e-400 is stored as 0"],
+  ]);
+});
+
 test("a schema that refers to itself at once is read", () => {
   const loop = readSchema(
     object('{"allOf":[{"properties":{"a":{"$ref":"#/properties/a"},"b":{"allOf":[{"$ref":"#"}]}}}]}'),
@@ -306,3 +323,17 @@ test("the names that a schema makes those of secrets", () => {
   assert.equal(names({ rooms: { additionalProperties: marked } }), undefined);
   assert.equal(names({ pin: { $ref: "#/$defs/pin" } }, { $defs: { pin: marked } }), undefined);
 });
+
+for (const [name, text] of [
+  ["volume", "volume"],
+  ["a.b/c#d~1", "a.b/c#d~1"],
+  ["", '""'],
+  [" a", '" a"'],
+  ["a  b", '"a  b"'],
+  ["\u202eevil", '"\\u202eevil"'],
+  ["caf\u00e9", "caf\u00e9"],
+  ["cafe\u0301", '"cafe\\u0301"'],
+  ["\u0928\u093f", "\u0928\u093f"],
+] as const) {
+  test(`the member ${JSON.stringify(name)} is labelled ${text}`, () => assert.equal(nameText(name), text));
+}
