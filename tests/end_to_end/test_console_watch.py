@@ -446,6 +446,22 @@ async def test_a_screen_that_fails_leaves_the_rest_of_the_page(module_daemon: Da
     await page.get_by_role("link", name="Health", exact=True).click()
     await expect(page.get_by_text("The daemon is healthy.")).to_be_visible()
 
+    # As a daemon answers that began with files that it cannot read.
+    console.allow("status 503")
+    why = "The schema files cannot be used; see the health alerts."
+
+    async def unavailable(route: Any) -> None:
+        await route.fulfill(status=503, json={"status": "error", "code": "unavailable", "message": why})
+
+    await page.route("**/config/schema/*", unavailable)
+    await console.show(module_daemon, "#/services/stt_service", page)
+    await expect(page.get_by_role("alert")).to_contain_text(why)
+    await page.get_by_role("link", name="History", exact=True).click()
+    await expect(page.get_by_role("table")).to_contain_text("Revision 1")
+    await page.unroute("**/config/schema/*")
+    await page.get_by_role("link", name="Form", exact=True).click()
+    await expect(page.get_by_role("textbox", name="requests_per_minute")).to_be_visible()
+
 
 async def test_a_daemon_of_another_version_offers_to_load_the_page_again(module_daemon: Daemon, console: Console):
     page = await console.page()

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, before, beforeEach, mock, test } from "node:test";
+import { RequestError } from "../src/api/client.ts";
 import type { Json } from "../src/api/json.ts";
 import { receive, resourceOf } from "../src/store/resources.ts";
 
@@ -116,4 +117,18 @@ test("what no stream begins with is loaded again with each new stream, and with 
   hello("prod", true);
   await later();
   assert.equal(loads.length, 3);
+});
+
+test("an attempt that fails as the one before is no news, and one that fails otherwise is", async () => {
+  const refusal = (message: string) => new RequestError("unavailable", 503, message, [], {});
+  const messages = ["the files cannot be used", "the files cannot be used", "the database is away"];
+  const resource = resourceOf(key, () => Promise.reject(refusal(messages.shift() ?? "")), []);
+  resource.users += 1;
+  const errors: unknown[] = [];
+  for (const _ of [...messages]) {
+    await resource.refresh();
+    errors.push(resource.state.peek().error);
+  }
+  assert.equal(errors[1], errors[0]);
+  assert.notEqual(errors[2], errors[1]);
 });

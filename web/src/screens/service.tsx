@@ -62,7 +62,14 @@ export function Service({ route, name }: ScreenProps) {
   const tree = useTree(schema.data);
   // Nothing can be typed before it is known whether it could be sent.
   const known = status.data !== undefined || status.error !== undefined;
-  const parts = { route, name, tree: known ? tree : undefined, explained: explained.data, status: status.data };
+  const parts = {
+    route,
+    name,
+    tree: known ? tree : undefined,
+    withoutSchema: tree === undefined ? schema.error : undefined,
+    explained: explained.data,
+    status: status.data,
+  };
   const missing = config.data === undefined && config.error?.code === "not_found";
   return (
     <>
@@ -101,6 +108,8 @@ interface Parts {
   route: Route;
   name: string;
   tree: SchemaTree | undefined;
+  /** Why there is no schema. */
+  withoutSchema: RequestError | undefined;
   explained: Explained | undefined;
   status: Status | undefined;
 }
@@ -147,7 +156,7 @@ function Absent({ error, ...parts }: Parts & { error: RequestError }) {
   );
 }
 
-function Opened({ route, name, data, tree, explained, status }: Parts & { data: Configuration }) {
+function Opened({ route, name, data, tree, withoutSchema, explained, status }: Parts & { data: Configuration }) {
   const session = useMemo(() => sessionOf(name, data.environment, data), [name, data.environment]);
   useEffect(() => session.receive(data), [session, data]);
   const { tab = "form", env } = route.query;
@@ -202,7 +211,7 @@ function Opened({ route, name, data, tree, explained, status }: Parts & { data: 
       {data.revision === 0 && <NotYet data={data} name={name} onPlace={goTo} />}
       {readOnly !== undefined && <Notice title="Read only.">{` ${readOnly}`}</Notice>}
       <Tabs route={route} tab={tab} />
-      {tree === undefined ? (
+      {tree === undefined && withoutSchema === undefined ? (
         <p class="loading">Loading …</p>
       ) : (
         <TabContent
@@ -210,6 +219,7 @@ function Opened({ route, name, data, tree, explained, status }: Parts & { data: 
           session={session}
           data={data}
           tree={tree}
+          withoutSchema={withoutSchema}
           explained={explained}
           readOnly={readOnly !== undefined}
           route={route}
@@ -309,7 +319,8 @@ interface TabContentProps {
   tab: string;
   session: Session;
   data: Configuration;
-  tree: SchemaTree;
+  tree: SchemaTree | undefined;
+  withoutSchema: RequestError | undefined;
   explained: Explained | undefined;
   readOnly: boolean;
   route: Route;
@@ -319,11 +330,16 @@ interface TabContentProps {
 
 const FILTERS: readonly string[] = ["all", "changed", "runtime", "problems"] satisfies Only[];
 
-function TabContent({ tab, session, data, tree, explained, readOnly, route, focus, onUnset }: TabContentProps) {
+function TabContent(props: TabContentProps) {
+  const { tab, session, data, tree, explained, readOnly, route, focus, onUnset } = props;
   const { service, environment } = session;
   const other = TABS[tab];
   const format: TextFormat = route.query.format === "yaml" ? "yaml" : "json";
   const problems = useProblems(session, data);
+  if (other !== undefined) {
+    return <Lazy key={tab} load={other.load} props={{ service, env: environment }} />;
+  }
+  if (tree === undefined) return <WithoutSchema error={props.withoutSchema} />;
   if (tab === "raw") {
     return (
       <Lazy
@@ -331,9 +347,6 @@ function TabContent({ tab, session, data, tree, explained, readOnly, route, focu
         props={{ session, tree, readOnly, format }}
       />
     );
-  }
-  if (other !== undefined) {
-    return <Lazy key={tab} load={other.load} props={{ service, env: environment }} />;
   }
   const { filter = "", only = "all" } = route.query;
   return (
@@ -359,6 +372,19 @@ function TabContent({ tab, session, data, tree, explained, readOnly, route, focu
         focus={focus}
         onUnset={onUnset}
       />
+    </>
+  );
+}
+
+/** Says why there is neither form nor editor: nobody could tell which values of a service are secrets. */
+function WithoutSchema({ error }: { error: RequestError | undefined }) {
+  if (error === undefined || error.code === "unauthorized") return null;
+  return (
+    <>
+      <ErrorSummary error={error} />
+      <p>
+        The form and the text need the schema of the service. <a href={href(["drift"])}>Drift and alerts</a>
+      </p>
     </>
   );
 }

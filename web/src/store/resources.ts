@@ -117,9 +117,11 @@ class Resource<T> {
       if (running.signal.aborted) return;
       const wasStale = this.#stale;
       this.#stale = true;
-      const { data } = this.state.peek();
+      const { data, error: before } = this.state.peek();
       const why = failure(error);
-      this.state.value = { ...(data === undefined ? {} : { data }), error: why, loading: false };
+      // Of an attempt that repeats itself nobody is told again.
+      const said = before !== undefined && isSameRefusal(before, why) ? before : why;
+      this.state.value = { ...(data === undefined ? {} : { data }), error: said, loading: false };
       if (TRANSIENT.includes(why.code)) this.#loadAgain(RETRY_MS);
       else if (wasStale) this.#loadAgain();
     }
@@ -147,6 +149,10 @@ class Resource<T> {
       if (this.users > 0) void this.refresh();
     }, wait);
   }
+}
+
+function isSameRefusal(one: RequestError, other: RequestError): boolean {
+  return one.code === other.code && one.message === other.message && isEqual(one.problems, other.problems);
 }
 
 const resources = new Map<string, Resource<unknown>>();

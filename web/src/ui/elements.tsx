@@ -218,7 +218,8 @@ export function Dialog({
       onCancel={(event) => keepsOpen && event.preventDefault()}
       onClose={onClose}
     >
-      <h2 id={heading} tabIndex={-1}>
+      {/* WebKit gives the focus to the first element that can have it, other browsers to the first control. */}
+      <h2 id={heading} {...(wide ? { tabIndex: -1 } : {})}>
         {title}
       </h2>
       {children}
