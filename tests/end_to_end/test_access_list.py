@@ -124,7 +124,8 @@ async def heard(listener: Client, labels: set[str], *, retained: bool = False) -
     messages: list[Message] = []
     waiting = set(labels)
     while waiting:
-        message = await listener.next()
+        # Long refused ones may lie between two that are delivered.
+        message = await listener.next(PROBE_SECONDS)
         if message.topic.startswith(MARKERS):
             waiting.discard(message.payload.decode())
         elif message.retained == retained:
