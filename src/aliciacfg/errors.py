@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 ErrorCode = Literal[
     "invalid_request",
@@ -53,16 +54,23 @@ ErrorCode = Literal[
 ]
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A problem in a document, as answers and alerts show it.
 
     Attributes:
         pointer: JSON Pointer (RFC 6901) of the place; empty for the whole document.
-        message: What was found and what was expected, never with a sensitive value.
+        message: What was found and what was expected, never with a sensitive value. For a problem of a file it begins
+            with ``<file>:<line>: <service> ``, as far as these are known.
+        file: The file, relative to the home; missing if it is no problem of a file.
+        line: Its 1-based line; missing for the whole file.
+        service: The service whose configuration it concerns, where the message names it.
     """
 
     pointer: str
     message: str
+    file: str | UnsetType = UNSET
+    line: int | UnsetType = UNSET
+    service: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
         in_full: The message with such names, for those who may read the file; empty if it has none.
         variable: The name of the variable that is not set, if that is the problem; otherwise empty.
         place: File and line of a problem whose message has them; None otherwise.
+        service: The service that such a message names after them; empty if it names none.
     """
 
     file: str
@@ -130,6 +139,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
     in_full: str = ""
     variable: str = ""
     place: tuple[str, int | None] | None = None
+    service: str = ""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -141,7 +151,14 @@ class SourceProblem(msgspec.Struct, frozen=True):
 
         The pointer into a file is left out where there is a line: it may hold names that only the file has.
         """
-        return Problem(self.pointer if self.line is None else "", str(self))
+        file, line = self.place or (self.file, self.line)
+        return Problem(
+            self.pointer if self.line is None else "",
+            str(self),
+            file=file or UNSET,
+            line=UNSET if line is None else line,
+            service=self.service or UNSET,
+        )
 
 
 class AliciacfgError(Exception):

@@ -118,7 +118,8 @@ async def test_a_hidden_value_that_is_not_valid_shows(home: Home):
             f"(shadowed by overlay, revision {revision})"
         )
         assert message in answer["warnings"]
-        problem = {"pointer": "/services/bell/settings/volume", "message": message}
+        place = {"file": "environments/dev.yaml", "line": 4, "service": "bell"}
+        problem = {"pointer": "/services/bell/settings/volume", "message": message, **place}
         assert (await made.ask("explain", "bell"))["hidden"] == [problem]
         await made.ask("patch", "bell", patch={"settings": {"tone": "high"}})
         assert [item.get("hidden") for item in (await made.ask("environments"))["environments"]] == [[problem]]
@@ -153,12 +154,20 @@ async def test_refused_edits_show_wherever_people_look(home: Home):
         place = {"file": "environments/dev.yaml", "line": 4}
         message = "bell /settings/volume: found a string of 4 characters; expected an integer"
         for operation, name in (("get", "bell"), ("list", ""), ("environments", "")):
-            assert (await made.ask(operation, name))["refused_edits"] == [{**place, "message": message}]
+            refused = (await made.ask(operation, name))["refused_edits"]
+            assert refused == [{**place, "message": message, "service": "bell"}]
         assert (await made.ask("health"))["refused_edits"] == [place]
         home.write("environments/dev.yaml", dev("4"))
         await made.ask("reload")
         for operation, name in (("get", "bell"), ("list", ""), ("environments", ""), ("health", "")):
             assert "refused_edits" not in await made.ask(operation, name)
+        for file, about in (("schemas/bell.yaml", "bell"), ("environments/dev.yaml", None)):
+            home.write(file, "settings: [")
+            with pytest.raises(ValidationFailed):
+                await made.ask("reload")
+            (edit,) = (await made.ask("list"))["refused_edits"]
+            assert (edit["file"], edit.get("service")) == (file, about)
+            home.write(file, SCHEMA if about else dev("4"))
 
 
 async def test_what_is_wrong_with_another_service_is_for_its_readers(home: Home):

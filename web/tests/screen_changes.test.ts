@@ -87,13 +87,25 @@ test("what most services have in common is listed once", () => {
   assert.equal(found.places, 7);
 });
 
+/** A problem of a service in a file, as the daemon words it. */
+function of(service: string, line: number, text: string) {
+  const file = "environments/base.yaml";
+  return { pointer: `/services/${service}`, message: `${file}:${line}: ${service} ${text}`, file, line, service };
+}
+
 test("problems are listed by file and line; those without a file come first, with their place", () => {
   assert.deepEqual(
     byFile([
-      { pointer: "/services/a/port", message: "environments/base.yaml:37: a /port: is missing" },
-      { pointer: "/services/b/port", message: "environments/base.yaml:5: b /port: is missing" },
+      of("a", 37, "/port: is missing"),
+      of("b", 5, "/port: is missing"),
       { pointer: "/settings/x", message: "is no number" },
-      { pointer: "", message: "environments/a-secrets.yaml:1: variable X is not set" },
+      {
+        pointer: "",
+        message: "environments/a-secrets.yaml:1: variable X is not set",
+        file: "environments/a-secrets.yaml",
+        line: 1,
+      },
+      { pointer: "", message: "environments/c.yaml: is empty", file: "environments/c.yaml" },
     ]),
     [
       { file: "", count: 1, problems: [{ lines: [], message: "/settings/x: is no number" }] },
@@ -110,16 +122,14 @@ test("problems are listed by file and line; those without a file come first, wit
           { lines: [37], message: "a /port: is missing" },
         ],
       },
+      { file: "environments/c.yaml", count: 1, problems: [{ lines: [], message: "is empty" }] },
     ],
   );
 });
 
 test("a problem that several services have is listed once, with all its lines", () => {
-  const problems = ["a", "b", "c"].map((name, index) => ({
-    pointer: `/services/${name}/port`,
-    message: `environments/base.yaml:${index + 1}: ${name} /port: is missing`,
-  }));
-  const other = { pointer: "", message: "environments/base.yaml:9: a /host: is empty" };
+  const problems = ["a", "b", "c"].map((name, index) => of(name, index + 1, "/port: is missing"));
+  const other = of("a", 9, "/host: is empty");
   assert.deepEqual(byFile([...problems, other]), [
     {
       file: "environments/base.yaml",

@@ -20,11 +20,13 @@ class RefusedEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         file: The file's name relative to the home; empty if it is not known.
         line: 1-based line; null for the whole file.
         message: What is wrong; missing where the reader may not know it.
+        service: The service that it is about, where it is about one and the reader may know it.
     """
 
     file: str
     line: int | None
     message: str | None = None
+    service: str | None = None
 
 
 RefusedEdits = Annotated[

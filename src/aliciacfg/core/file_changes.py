@@ -298,8 +298,15 @@ class FilePlanner:
             raise NothingLeft([SourceProblem(f"environments/{active}.yaml", None, message)])
         problems = self.changes.problems[active]
         found = environment.problems or [
-            SourceProblem("", None, problem.message, problem.pointer, place=self._places.get(problem))
-            for listed in problems.values()
+            SourceProblem(
+                "",
+                None,
+                problem.message,
+                problem.pointer,
+                place=self._places.get(problem),
+                service=service,
+            )
+            for service, listed in problems.items()
             for problem in listed
         ]
         if found:

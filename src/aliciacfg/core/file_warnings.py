@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import UnsetType
 
 from aliciacfg import documents
@@ -119,7 +120,7 @@ def hidden_problems(config_id: ConfigId, environment: Environment, entry: Entry,
         found = [finding for finding in error.findings if not finding.missing and _covers(overlay, finding.pointer)]
         located = ((environment.located(config_id.service, finding), finding.pointer) for finding in found)
         return [
-            Problem(problem.pointer, f"{problem.message} ({shadowed_by(entry, pointer)})")
+            msgspec.structs.replace(problem, message=f"{problem.message} ({shadowed_by(entry, pointer)})")
             for problem, pointer in located
         ]
     except OperationError:

@@ -261,7 +261,15 @@ def _refused_edit(problem: SourceProblem, *, sees: Callable[[str | None], bool])
     message = problem.message.removeprefix(f"{file}: " if line is None else f"{file}:{line}: ")
     tokens = problem.pointer.split("/")
     service = tokens[2] if tokens[:2] == ["", "services"] and len(tokens) > _SERVICE_TOKENS else None
-    return RefusedEdit(file=file, line=line, message=message if sees(service) else None)
+    if not sees(service):
+        return RefusedEdit(file=file, line=line)
+    return RefusedEdit(file=file, line=line, message=message, service=service or _of_schema(file))
+
+
+def _of_schema(file: str) -> str | None:
+    """Return the service whose schema or migration a file is; None if it is another file."""
+    folder, _, name = file.partition("/")
+    return PurePath(name.partition("/")[0]).stem if folder == "schemas" and name else None
 
 
 def filled(sources: Sources) -> list[str]:

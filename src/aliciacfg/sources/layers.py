@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Literal
 
+from msgspec import UNSET
+
 from aliciacfg.access.rules import Access
 from aliciacfg.documents import JsonObject, escape, merge
 from aliciacfg.errors import Finding, Problem, SourceProblem
@@ -154,6 +156,9 @@ class Environment:
         return Problem(
             f"/services/{escape(service)}{shown.pointer}",
             f"{where}: {service} {shown.pointer or '(document)'}: {shown.message}",
+            file=file,
+            line=UNSET if line is None else line,
+            service=service,
         )
 
 

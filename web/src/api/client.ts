@@ -6,7 +6,7 @@ import { format, isObject, type Json, parse } from "./json.ts";
 import type { components } from "./types.ts";
 
 export type Answers = components["schemas"];
-export type Problem = { pointer: string; message: string };
+export type Problem = Answers["Problem"];
 
 /** The token of this tab. It is kept for the tab alone, or for the page; never in an address. */
 const TOKEN = `${PREFIX}token`;

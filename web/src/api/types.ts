@@ -1572,8 +1572,14 @@ export interface components {
         Problem: {
             /** @description JSON Pointer (RFC 6901) of the place; empty for the whole document. */
             pointer: string;
-            /** @description What was found and what was expected, never with a sensitive value. */
+            /** @description What was found and what was expected, never with a sensitive value. For a problem of a file it begins with `<file>:<line>: <service> `, as far as these are known. */
             message: string;
+            /** @description The file, relative to the home; missing if it is no problem of a file. */
+            file?: string;
+            /** @description Its 1-based line; missing for the whole file. */
+            line?: number;
+            /** @description The service whose configuration it concerns, where the message names it. */
+            service?: string;
         };
         /**
          * RecipientAnswer
@@ -1599,6 +1605,8 @@ export interface components {
             line: number | null;
             /** @description What is wrong; missing where the reader may not know it. */
             message?: string | null;
+            /** @description The service that it is about, where it is about one and the reader may know it. */
+            service?: string | null;
         };
         /**
          * ReloadAnswer

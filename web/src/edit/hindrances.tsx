@@ -7,6 +7,7 @@ import { ErrorSummary, Notice, Problems } from "../ui/elements.tsx";
 import { TokenDialog } from "../ui/token_dialog.tsx";
 import type { Failure, Reviewed, Session } from "./session.ts";
 import type { Trial } from "./trial.ts";
+import type { WriteAnswer } from "./write.ts";
 
 interface HindranceProps {
   trial: Trial;
@@ -74,14 +75,19 @@ function Unsent({ session, onPlace }: { session: Session; onPlace: (pointer: str
 
 interface BreakingProps {
   error: RequestError;
+  /** What the dry run says of the change. */
+  answer: WriteAnswer;
   allowed: boolean;
   onAllow: (allowed: boolean) => void;
 }
 
 /** Asks whether a change that programs may not bear is wanted nevertheless. */
-export function Breaking({ error, allowed, onAllow }: BreakingProps) {
+export function Breaking({ error, answer, allowed, onAllow }: BreakingProps) {
   return (
-    <Notice tone="warning" title={error.message.replace(/\. Send allow_breaking.*$/, ".")}>
+    <Notice
+      tone="warning"
+      title={`The change breaks readers of ${answer.service}: it becomes version ${answer.version}.`}
+    >
       <Problems problems={error.problems} />
       <label class="check">
         <input type="checkbox" checked={allowed} onChange={(event) => onAllow(event.currentTarget.checked)} />

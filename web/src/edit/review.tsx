@@ -32,6 +32,7 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
   const [again, setAgain] = useState(0);
   const trial = useTrial(session, of, again);
   const breaking = trial.state === "ready" ? trial.breaking : undefined;
+  const tried = trial.state === "ready" ? trial.answer : undefined;
   // What is allowed is exactly what was listed.
   const listed = breaking?.problems.map(({ pointer, message }) => `${pointer} ${message}`).join("\n");
   const mayApply = trial.state === "ready" && (listed === undefined || listed === allowed);
@@ -74,9 +75,10 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
           {failure !== undefined && <Failed failure={failure} onPlace={onPlace} />}
           <Conflicts session={session} />
           <Overtaken session={session} since={since} />
-          {breaking !== undefined && (
+          {breaking !== undefined && tried !== undefined && (
             <Breaking
               error={breaking}
+              answer={tried}
               allowed={mayApply}
               onAllow={(nevertheless) => setAllowed(nevertheless ? listed : undefined)}
             />

@@ -129,35 +129,40 @@ export interface FileProblems {
   problems: FileProblem[];
 }
 
-const OF_FILE = /^(\S+\.(?:ya?ml|json)):(\d+): ([\s\S]*)$/;
-const OF_SERVICE = /^(\S+) (\/\S*: [\s\S]*)$/;
+/** A problem without the place with which its message begins. */
+interface Placed {
+  line: number | undefined;
+  service: string | undefined;
+  message: string;
+}
 
-/**
- * Return problems by file and line: the daemon's messages begin with `environments/base.yaml:37: `. What several
- * services have in common is listed once.
- */
+/** Return problems by file and line. What several services have in common is listed once. */
 export function byFile(problems: readonly Problem[]): FileProblems[] {
-  const files = new Map<string, { line: number | undefined; message: string }[]>();
-  for (const { pointer, message } of problems) {
-    const [, file = "", line, text = message] = OF_FILE.exec(message) ?? [];
+  const files = new Map<string, Placed[]>();
+  for (const { pointer, message, file = "", line, service } of problems) {
     const found = files.get(file) ?? [];
     files.set(file, found);
+    const text = without(message, `${file}${line === undefined ? "" : `:${line}`}: `);
     const place = file === "" && pointer !== "" && !message.includes(pointer) ? `${pointer}: ` : "";
-    found.push({ line: line === undefined ? undefined : Number(line), message: place + text });
+    found.push({ line, service, message: place + text });
   }
   return [...files]
     .map(([file, found]) => ({ file, count: found.length, problems: alike(found) }))
     .sort((one, other) => (one.file < other.file ? -1 : 1));
 }
 
-function alike(problems: readonly { line: number | undefined; message: string }[]): FileProblem[] {
+function without(message: string, beginning: string): string {
+  return message.startsWith(beginning) ? message.slice(beginning.length) : message;
+}
+
+function alike(problems: readonly Placed[]): FileProblem[] {
   const groups = new Map<string, { lines: number[]; services: Set<string>; messages: string[] }>();
-  for (const { line, message } of [...problems].sort((one, other) => (one.line ?? 0) - (other.line ?? 0))) {
-    const [, service = "", common = message] = OF_SERVICE.exec(message) ?? [];
+  for (const { line, service, message } of [...problems].sort((one, other) => (one.line ?? 0) - (other.line ?? 0))) {
+    const common = without(message, `${service} `);
     const group = groups.get(common) ?? { lines: [], services: new Set<string>(), messages: [] };
     groups.set(common, group);
     if (line !== undefined) group.lines.push(line);
-    group.services.add(service);
+    if (service !== undefined) group.services.add(service);
     group.messages.push(message);
   }
   return [...groups].flatMap(([common, { lines, services, messages }]) =>

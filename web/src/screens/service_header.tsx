@@ -107,15 +107,16 @@ function Environment({ data, route }: { data: Configuration; route: Route }) {
   );
 }
 
-/** Edits of files that are not in force: first those that name the service. */
+/** Edits of files that are not in force: first those that are about the service. */
 function Refusals({ name, refused }: { name: string; refused: Configuration["refused_edits"] }) {
   if (refused.length === 0) return null;
-  const named = refused.filter(({ file, message }) => `${file} ${message ?? ""}`.includes(name));
+  const named = refused.filter(({ service }) => service === name);
   const others = refused.length - named.length;
   if (named.length === 0) {
     return (
       <p class="muted">
-        Edits of files are refused at present; none of them names {name}. <a href={servicesHref.value}>Which ones</a>
+        Edits of files are refused at present; none of them is about {name} alone.{" "}
+        <a href={servicesHref.value}>Which ones</a>
       </p>
     );
   }
