@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
-from console_browser import Console, axe, press, settled, tab_to
+from console_browser import Console, axe, has_address, press, settled, tab_to
 from daemons import Daemon, serving
 from mqtt_clients import client
 
@@ -249,8 +249,13 @@ async def test_an_environment_is_activated_after_its_dry_run(home: Daemon, conso
     await console.picture(page, "activate")
     await axe(page)
     before = home.http("GET", "/environments").json["active"]
-    await press(page, page.get_by_role("button", name="Activate staging: 3 services change"))
+    ask = page.get_by_role("button", name="Activate staging: 3 services change")
+    await press(page, ask)
     dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Comment").fill("the house is empty")
+    await has_address(page, dialog, ask)
+    await expect(dialog.get_by_label("Comment")).to_have_value("the house is empty")
+    await console.picture(page, "activate-question")
     # Somebody changes what it would change, after it was looked at.
     change(home, "voice_router", log_level="ERROR")
     await expect(dialog.get_by_role("button", name="Activate staging")).to_be_disabled()

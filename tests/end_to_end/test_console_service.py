@@ -10,7 +10,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from brokers import Broker
 from callers import bearing, token
-from console_browser import Console, axe, has_focus, press, settled, tab_to
+from console_browser import Console, axe, has_address, has_focus, press, settled, tab_to
 from daemons import Daemon
 from mqtt_clients import client
 from web_sites import behind_prefix
@@ -86,6 +86,9 @@ async def test_a_flag_is_changed_by_keyboard_and_arrives_and_is_undone(module_da
         assert newest["comment"] == "too loud"
 
         await press(page, bar(page).get_by_role("button", name="Undo …"))
+        await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_enabled()
+        await page.reload()
+        await expect(dialog(page).get_by_role("heading", name="Review of the undo")).to_be_visible()
         await expect(dialog(page).get_by_role("button", name="Apply to dev")).to_be_enabled()
         await press(page, dialog(page).get_by_role("button", name="Apply to dev"))
         update = await _revision(mqtt, before["revision"] + 2)
@@ -206,7 +209,10 @@ async def test_a_draft_outlives_the_page_and_has_no_secret(module_daemon: Daemon
     await page.close()
     later = await console.show(module_daemon, "#/services/grok_integration")
     await expect(bar(later)).to_contain_text("Your draft was restored.")
-    await bar(later).get_by_role("button", name="Discard …").last.click()
+    discard = bar(later).get_by_role("button", name="Discard …").last
+    await discard.click()
+    await has_address(later, dialog(later), discard)
+    await expect(dialog(later)).to_contain_text("1 place of grok_integration in dev.")
     await dialog(later).get_by_role("button", name="Discard", exact=True).click()
     await expect(bar(later).get_by_role("button", name="Review …")).to_have_count(0)
     for button in await bar(later).get_by_role("button", name="Discard that draft").all():

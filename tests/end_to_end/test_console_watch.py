@@ -11,7 +11,7 @@ import yaml
 from playwright.async_api import Locator, Page, expect
 
 from callers import bearing
-from console_browser import Console, press, settled
+from console_browser import Console, has_address, press, settled
 from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import client
@@ -320,6 +320,48 @@ async def test_a_service_sees_itself_alone(make_daemon: Callable[..., Daemon], c
     await settled(page)
 
 
+async def create(page: Page, console: Console) -> str:
+    """Create a token of grafana, and return its text, which no address leads to afterwards."""
+    opener, dialog = page.get_by_role("button", name="Create a token"), page.get_by_role("dialog")
+    await opener.click()
+    await dialog.get_by_label("Name").fill("grafana")
+    await dialog.get_by_label("Role").select_option("metrics")
+    await dialog.get_by_label("Expires").select_option("in 90 days")
+    await has_address(page, dialog, opener)
+    await console.picture(page, "create-token")
+    await expect(dialog.get_by_label("Name")).to_have_value("grafana")
+    await dialog.get_by_role("button", name="Create").click()
+    shown = dialog.get_by_label("Token", exact=True)
+    await expect(shown).to_have_attribute("readonly", "")
+    made = await shown.input_value()
+    assert made not in page.url
+    for _ in range(2):
+        await page.keyboard.press("Escape")
+    await expect(shown).to_be_visible()
+    await console.picture(page, "new-token")
+    await page.go_back()
+    await expect(opener).to_be_focused()
+    await page.go_forward()
+    await expect(page).to_have_url(re.compile("#/tokens$"))
+    await expect(dialog).to_have_count(0)
+    return made
+
+
+async def revoke(page: Page, console: Console) -> None:
+    """Revoke the token of grafana."""
+    row, dialog = page.get_by_role("row").filter(has_text="grafana"), page.get_by_role("dialog")
+    await expect(row).to_contain_text("in 2 months")
+    opener = row.get_by_role("button", name="Revoke")
+    await opener.click()
+    await expect(dialog).to_contain_text("Revoke the token of grafana?")
+    await has_address(page, dialog, opener)
+    await console.picture(page, "revoke-token")
+    await dialog.get_by_role("button", name="Revoke").click()
+    await expect(row).to_contain_text("revoked")
+    await expect(page.locator(":focus")).to_contain_text("The token of grafana is revoked.")
+    await console.picture(page, "revoked-token")
+
+
 async def follow_others(page: Page, daemon: Daemon) -> None:
     """See what others do with tokens, as on the command line, and what is refused to them."""
     row = page.get_by_role("row").filter(has_text="elsewhere")
@@ -348,31 +390,14 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("row").filter(has_text="that of this page")).to_contain_text("mario")
 
-    await page.get_by_role("button", name="Create a token").click()
-    dialog = page.get_by_role("dialog")
-    await dialog.get_by_label("Name").fill("grafana")
-    await dialog.get_by_label("Role").select_option("metrics")
-    await dialog.get_by_label("Expires").select_option("in 90 days")
-    await dialog.get_by_role("button", name="Create").click()
-    shown = dialog.get_by_label("Token", exact=True)
-    await expect(shown).to_have_attribute("readonly", "")
-    made = await shown.input_value()
+    made = await create(page, console)
     assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 200
     reading = daemon.http("GET", "/config/voice_router", headers={"Authorization": f"Bearer {made}"})
     assert reading.status == 403
-    for _ in range(2):
-        await page.keyboard.press("Escape")
-    await expect(shown).to_be_visible()
-    await dialog.get_by_role("button", name="Done").click()
     assert made not in await page.content()
     kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, location.href, history.state])")
     assert made not in kept
-    row = page.get_by_role("row").filter(has_text="grafana")
-    await expect(row).to_contain_text("in 2 months")
-    await row.get_by_role("button", name="Revoke").click()
-    await expect(dialog).to_contain_text("Revoke the token of grafana?")
-    await dialog.get_by_role("button", name="Revoke").click()
-    await expect(row).to_contain_text("revoked")
+    await revoke(page, console)
     assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 401
 
     # What it was refused is in the audit log.
@@ -381,6 +406,7 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await expect(page.get_by_role("row").filter(has_text="grafana").first).to_contain_text("voice_router")
     await follow_others(page, daemon)
     await page.get_by_role("row").filter(has_text="mario").get_by_role("button", name="Revoke").click()
+    dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("This page uses it.")
     await dialog.get_by_role("button", name="Revoke").click()
     await expect(page.get_by_role("dialog", name="Enter a token")).to_be_visible()

@@ -127,6 +127,32 @@ async def choose(page: Page, wanted: Locator, option: str) -> None:
     await expect(wanted.locator("option:checked")).to_contain_text(option)
 
 
+async def has_address(page: Page, dialog: Locator, opener: Locator) -> None:
+    """Fail unless an open dialog is there again after a reload, Back closes it, and its opener gets the focus back.
+
+    Leaves the dialog open, as it was.
+    """
+    await expect(dialog).to_be_visible()
+    await page.reload()
+    await expect(dialog).to_be_visible()
+    await page.go_back()
+    await expect(dialog).to_have_count(0)
+    address = page.url
+    await expect(page.locator(":is(h1, h2):focus")).to_be_visible()
+    await page.go_forward()
+    await expect(dialog).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    await press(page, opener)
+    await expect(dialog).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    await expect(opener).to_be_focused()
+    await expect(page).to_have_url(address)
+    await press(page, opener)
+    await expect(dialog).to_be_visible()
+
+
 async def stops(page: Page) -> tuple[list[str], list[str]]:
     """Press Tab through the whole page; return what got the focus, and everything that can be operated.
 

@@ -39,6 +39,42 @@ export function navigate(to: string, { replace = false } = {}): void {
   hash.value = location.hash;
 }
 
+/** How many entries of the history, up to the present one, lie on each other since `enter`; 0 if none does. */
+function depth(): number {
+  const kept: unknown = history.state;
+  const over = kept !== null && typeof kept === "object" && "over" in kept ? kept.over : 0;
+  return typeof over === "number" ? over : 0;
+}
+
+/** The members of the query that are left as soon as the history has moved. */
+let leaving: readonly string[] | undefined;
+
+/** Show something over what the route shows, such as a dialog: Back and `leave` lead back to it, also after a reload. */
+export function enter(changes: RouteQuery): void {
+  const to = href(route.peek().path, { ...route.peek().query, ...changes });
+  if (to !== location.hash) history.pushState({ over: depth() + 1 }, "", to);
+  hash.value = location.hash;
+}
+
+/** Leave what `enter` showed with these members of the query, or with what the page was loaded. */
+export function leave(...names: string[]): void {
+  // The history moves a little later; a second press must not move it once more.
+  if (leaving !== undefined) return;
+  const { query } = route.peek();
+  const levels = Math.min(depth(), names.filter((name) => name in query).length);
+  if (levels === 0) drop(names);
+  else {
+    leaving = names;
+    history.go(-levels);
+  }
+}
+
+/** Remove members of the query that are there. */
+function drop(names: readonly string[]): void {
+  if (!names.some((name) => name in route.peek().query)) return;
+  changeQuery(Object.fromEntries(names.map((name) => [name, undefined])));
+}
+
 /** Change members of the present route's query; undefined or "" removes one. */
 export function changeQuery(changes: RouteQuery, { replace = true } = {}): void {
   navigate(href(route.value.path, { ...route.value.query, ...changes }), { replace });
@@ -47,6 +83,9 @@ export function changeQuery(changes: RouteQuery, { replace = true } = {}): void 
 export function startRouter(): void {
   const follow = () => {
     hash.value = location.hash;
+    const left = leaving;
+    leaving = undefined;
+    if (left !== undefined) drop(left);
   };
   window.addEventListener("hashchange", follow);
   window.addEventListener("popstate", follow);

@@ -1,6 +1,6 @@
 /** The bar at the foot of the screen: what is edited, what others changed meanwhile, and what was applied. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { health } from "../api/queries.ts";
 import { hasSecrets, unsent } from "../form/edits.ts";
 import { useResource } from "../store/resources.ts";
@@ -17,14 +17,14 @@ export interface EditBarProps {
   readOnly: string | undefined;
   onReview: () => void;
   onUndo: () => void;
+  onDiscard: () => void;
   onPlace: (pointer: string) => void;
 }
 
-export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBarProps) {
+export function EditBar({ session, readOnly, onReview, onUndo, onDiscard, onPlace }: EditBarProps) {
   const count = session.edits.value.size;
   const why = session.text.value?.broken;
   const broken = why !== undefined;
-  const [discarding, setDiscarding] = useState(false);
   useLeaving(session);
   const box = useRef<HTMLElement>(null);
   useRoom(box);
@@ -34,7 +34,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
     <section class="edit-bar" aria-label="Unsent edits" ref={box}>
       <Applied session={session} onUndo={onUndo} />
       {session.conflicts.value.length === 0 && <Newer session={session} />}
-      <Restored session={session} onDiscard={() => setDiscarding(true)} />
+      <Restored session={session} onDiscard={onDiscard} />
       {session.others.value.map((other) => (
         <Other key={other.tab} session={session} other={other} />
       ))}
@@ -78,38 +78,40 @@ export function EditBar({ session, readOnly, onReview, onUndo, onPlace }: EditBa
             >
               Review …
             </button>
-            <button type="button" onClick={() => setDiscarding(true)}>
+            <button type="button" onClick={onDiscard}>
               Discard …
             </button>
           </div>
         </div>
       )}
       <Announcement>{announced(session)}</Announcement>
-      {discarding && (
-        <Dialog title="Discard the edits?" onClose={() => setDiscarding(false)}>
-          <p>
-            {edited
-              ? `${counted(Math.max(count, 1), "place")} of ${session.service} in ${session.environment}.`
-              : "Nothing is edited."}
-          </p>
-          <div class="buttons">
-            <button
-              type="button"
-              class="danger"
-              onClick={() => {
-                session.discard();
-                setDiscarding(false);
-              }}
-            >
-              Discard
-            </button>
-            <button type="button" onClick={() => setDiscarding(false)}>
-              Keep them
-            </button>
-          </div>
-        </Dialog>
-      )}
     </section>
+  );
+}
+
+/** Asks whether the edits of a service are to be thrown away. */
+export function DiscardDialog({ session, onClose }: { session: Session; onClose: () => void }) {
+  const { service, environment, isEdited } = session;
+  const count = Math.max(session.edits.value.size, 1);
+  return (
+    <Dialog title="Discard the edits?" onClose={onClose}>
+      <p>{isEdited ? `${counted(count, "place")} of ${service} in ${environment}.` : "Nothing is edited."}</p>
+      <div class="buttons">
+        <button
+          type="button"
+          class="danger"
+          onClick={() => {
+            session.discard();
+            onClose();
+          }}
+        >
+          Discard
+        </button>
+        <button type="button" onClick={onClose}>
+          Keep them
+        </button>
+      </div>
+    </Dialog>
   );
 }
 

@@ -1,11 +1,11 @@
 /** What hinders a write: what the daemon refused, what it asks first, and what is not known. */
 
-import { signal } from "@preact/signals";
-import { type RequestError, unauthorized } from "../api/client.ts";
+import type { RequestError } from "../api/client.ts";
 import { unsent } from "../form/edits.ts";
 import { ErrorSummary, Notice, Problems } from "../ui/elements.tsx";
-import { TokenDialog } from "../ui/token_dialog.tsx";
-import type { Failure, Reviewed, Session } from "./session.ts";
+import { askToken } from "../ui/token_dialog.tsx";
+import type { Reviewed } from "./reviewed.ts";
+import type { Failure, Session } from "./session.ts";
 import type { Trial } from "./trial.ts";
 import type { WriteAnswer } from "./write.ts";
 
@@ -145,31 +145,11 @@ const ADVICE: Record<string, string> = {
   unreachable: "Nothing was sent that changes anything. Your edits are kept.",
 };
 
-/** Whether the dialog that asks for a token is open: it has a form, so it cannot stand inside that of the review. */
-const asking = signal(false);
-
 function AskToken() {
   return (
-    <button
-      type="button"
-      onClick={() => {
-        asking.value = true;
-      }}
-    >
+    <button type="button" onClick={askToken}>
       Enter a token
     </button>
-  );
-}
-
-/** The dialog that asks for a token, beside that of the review. */
-export function Asking() {
-  if (!asking.value || unauthorized.value === undefined) return null;
-  return (
-    <TokenDialog
-      onClose={() => {
-        asking.value = false;
-      }}
-    />
   );
 }
 

@@ -6,9 +6,10 @@ import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Field, Notice } from "../ui/elements.tsx";
 import { applyWrite, changesOf, type Tried } from "./applying.ts";
 import { Authors, Conflicts } from "./conflict_choice.tsx";
-import { Asking, Breaking, Failed, Hindrance } from "./hindrances.tsx";
+import { Breaking, Failed, Hindrance } from "./hindrances.tsx";
 import { Lazy } from "./lazy.tsx";
-import type { Reviewed, Session } from "./session.ts";
+import type { Reviewed } from "./reviewed.ts";
+import type { Session } from "./session.ts";
 import { type Trial, useTrial } from "./trial.ts";
 import type { WriteAnswer } from "./write.ts";
 import { HiddenValues, WriteWarnings } from "./write_warnings.tsx";
@@ -18,6 +19,7 @@ const COMMENT_LENGTH = 1024;
 
 export interface ReviewProps {
   session: Session;
+  of: Reviewed;
   isProtected: boolean;
   /** Whether the whole document is shown at first, as for the raw editor. */
   whole: boolean;
@@ -26,8 +28,7 @@ export interface ReviewProps {
   onPlace: (pointer: string) => void;
 }
 
-export function Review({ session, isProtected, whole, onClose, onPlace }: ReviewProps) {
-  const of = session.reviewed.value;
+export function Review({ session, of, isProtected, whole, onClose, onPlace }: ReviewProps) {
   const [allowed, setAllowed] = useState<string>();
   const [again, setAgain] = useState(0);
   const trial = useTrial(session, of, again);
@@ -55,65 +56,62 @@ export function Review({ session, isProtected, whole, onClose, onPlace }: Review
 
   const unknown = failure?.kind === "unknown" || failure?.kind === "waiting";
   return (
-    <>
-      <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
-        <form
-          class="edit-review"
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (sending !== undefined) return;
-            if (failure !== undefined && unknown) void apply(failure, failure.kind === "unknown");
-            else if (trial.state === "ready" && mayApply) {
-              const { answer, sent } = trial;
-              void apply(
-                { write: { ...trial.write, comment: session.comment.peek().trim() }, trial: answer, sent },
-                false,
-              );
-            }
-          }}
-        >
-          {failure !== undefined && <Failed failure={failure} onPlace={onPlace} />}
-          <Conflicts session={session} />
-          <Overtaken session={session} since={since} />
-          {breaking !== undefined && tried !== undefined && (
-            <Breaking
-              error={breaking}
-              answer={tried}
-              allowed={mayApply}
-              onAllow={(nevertheless) => setAllowed(nevertheless ? listed : undefined)}
-            />
-          )}
-          <Hindrance trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
-          {trial.state === "ready" && !unknown && (
-            <>
-              <Effects trial={trial} session={session} isProtected={isProtected} />
-              <Whole session={session} answer={trial.answer} open={whole} />
-              <Comment session={session} />
-            </>
-          )}
-          <Announcement>
-            {sending ??
-              (trial.state === "ready" ? summary(changesOf(session.base.peek().config, trial.answer).length) : "")}
-          </Announcement>
-          {sending !== undefined && <p class="loading">{sending}</p>}
-          <div class="buttons">
-            {unknown ? (
-              <button type="submit" class="primary" disabled={sending !== undefined}>
-                Ask again
-              </button>
-            ) : (
-              <button type="submit" class="primary" disabled={!mayApply || sending !== undefined}>
-                Apply to {session.environment}
-              </button>
-            )}
-            <button type="button" onClick={onClose}>
-              {of.kind === "edits" ? "Back to editing" : "Cancel"}
+    <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
+      <form
+        class="edit-review"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (sending !== undefined) return;
+          if (failure !== undefined && unknown) void apply(failure, failure.kind === "unknown");
+          else if (trial.state === "ready" && mayApply) {
+            const { answer, sent } = trial;
+            void apply(
+              { write: { ...trial.write, comment: session.comment.peek().trim() }, trial: answer, sent },
+              false,
+            );
+          }
+        }}
+      >
+        {failure !== undefined && <Failed failure={failure} onPlace={onPlace} />}
+        <Conflicts session={session} />
+        <Overtaken session={session} since={since} />
+        {breaking !== undefined && tried !== undefined && (
+          <Breaking
+            error={breaking}
+            answer={tried}
+            allowed={mayApply}
+            onAllow={(nevertheless) => setAllowed(nevertheless ? listed : undefined)}
+          />
+        )}
+        <Hindrance trial={trial} session={session} of={of} onPlace={onPlace} onRetry={retry} />
+        {trial.state === "ready" && !unknown && (
+          <>
+            <Effects trial={trial} session={session} isProtected={isProtected} />
+            <Whole session={session} answer={trial.answer} open={whole} />
+            <Comment session={session} />
+          </>
+        )}
+        <Announcement>
+          {sending ??
+            (trial.state === "ready" ? summary(changesOf(session.base.peek().config, trial.answer).length) : "")}
+        </Announcement>
+        {sending !== undefined && <p class="loading">{sending}</p>}
+        <div class="buttons">
+          {unknown ? (
+            <button type="submit" class="primary" disabled={sending !== undefined}>
+              Ask again
             </button>
-          </div>
-        </form>
-      </Dialog>
-      <Asking />
-    </>
+          ) : (
+            <button type="submit" class="primary" disabled={!mayApply || sending !== undefined}>
+              Apply to {session.environment}
+            </button>
+          )}
+          <button type="button" onClick={onClose}>
+            {of.kind === "edits" ? "Back to editing" : "Cancel"}
+          </button>
+        </div>
+      </form>
+    </Dialog>
   );
 }
 

@@ -13,12 +13,10 @@ import { find, isWithin } from "../form/pointer.ts";
 import { draftsOf, dropDraft, tabsWithDraft } from "../store/drafts.ts";
 import { type Conflict, mergeChanges } from "./conflicts.ts";
 import { type Draft, keepDraft, mayHaveSecret, readDraft, type TextFormat } from "./drafts.ts";
+import type { Reviewed } from "./reviewed.ts";
 import { type Base, type HistoryItem, isNewer, mergedNews, type News } from "./revisions.ts";
 import { isOpen, thisTab, thisTabNow } from "./tabs.ts";
 import { newestRevisions, type Outcome, type Write, type WriteAnswer } from "./write.ts";
-
-/** What is reviewed: the edits of the session, or something that the daemon does by itself. */
-export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
 
 type How = Reviewed["kind"];
 
@@ -70,7 +68,6 @@ export class Session {
   readonly text = signal<RawText | undefined>(undefined);
   readonly comment = signal("");
   readonly news = signal<News | undefined>(undefined);
-  readonly reviewed = signal<Reviewed>({ kind: "edits" });
   /** What the user is told while a write is under way. */
   readonly sending = signal<string | undefined>(undefined);
   /** What became of the last write, if it is not in force. */

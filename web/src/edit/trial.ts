@@ -7,7 +7,8 @@ import { type Edits, hasSecrets, NO_EDITS, toMergePatch, unsent } from "../form/
 import type { Key } from "../form/sealing.ts";
 import { catchUp } from "./applying.ts";
 import { randomId } from "./random.ts";
-import type { Reviewed, Session } from "./session.ts";
+import type { Reviewed } from "./reviewed.ts";
+import type { Session } from "./session.ts";
 import { send, type Write, type WriteAnswer } from "./write.ts";
 
 export type Trial =

@@ -4,9 +4,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
 import { environments } from "../api/queries.ts";
 import { randomId } from "../edit/random.ts";
-import { changeQuery, href, navigate } from "../router.ts";
+import { enter, href, leave, route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { invalidate, onEvent, useResource, useVisit } from "../store/resources.ts";
+import { useTyped } from "../store/typed.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { laterThan } from "../ui/broker_away.tsx";
 import { useDeferred } from "../ui/deferred.ts";
@@ -14,6 +15,7 @@ import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
 import { Await, CommentField, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
+import { asksToken } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
 import { activationTitle, otherwise } from "./changes.ts";
 import { type Environment, EnvironmentTags } from "./environments.tsx";
@@ -42,7 +44,7 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
                 active={data.active}
                 onDone={(message) => {
                   setDone(message);
-                  navigate(href(["environments", name]), { replace: true });
+                  leave("activate", "confirm");
                 }}
               />
             );
@@ -80,7 +82,7 @@ function Overview({ item, active, admin }: { item: Environment; active: string; 
           </a>
         )}
         {name !== active && admin && (
-          <button type="button" class="primary" onClick={() => changeQuery({ activate: "1" }, { replace: false })}>
+          <button type="button" class="primary" onClick={() => enter({ activate: "1" })}>
             Activate …
           </button>
         )}
@@ -249,7 +251,7 @@ interface PlanProps extends ActivateProps {
 }
 
 function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
-  const [asking, setAsking] = useState(false);
+  const asking = route.value.query.confirm !== undefined && !asksToken.value;
   const [stale, setStale] = useState(false);
   const again = async () => {
     await refresh();
@@ -277,7 +279,7 @@ function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
         </Notice>
       )}
       <div class="buttons">
-        <button type="button" class="primary" onClick={() => setAsking(true)}>
+        <button type="button" class="primary" onClick={() => enter({ confirm: "1" })}>
           {title} …
         </button>
         <a class="button" href={href(["environments", item.name])}>
@@ -288,7 +290,7 @@ function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
       {answer.changed.length === 0 && (answer.added ?? []).length + (answer.removed ?? []).length === 0 && (
         <p>No configuration changes.</p>
       )}
-      {asking && <Confirmation {...{ answer, item, refresh: again, onDone, title }} onClose={() => setAsking(false)} />}
+      {asking && <Confirmation {...{ answer, item, refresh: again, onDone, title }} onClose={() => leave("confirm")} />}
     </>
   );
 }
@@ -301,7 +303,7 @@ interface ConfirmationProps extends Omit<PlanProps, "active"> {
 /** The last question; in a protected environment, the name has to be typed. */
 function Confirmation({ answer, item, title, refresh, onDone, onClose }: ConfirmationProps) {
   const { name } = item;
-  const [comment, setComment] = useState("");
+  const [comment, setComment] = useTyped(`activate.${name}.comment`);
   const [typed, setTyped] = useState("");
   const [error, setError] = useState<RequestError>();
   const [changed, setChanged] = useState(false);
@@ -318,6 +320,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
       const present = await activate(name, { dry_run: true });
       if (present.previous === name) {
         // The answer of an earlier attempt was lost, or somebody else was faster.
+        setComment("");
         onDone(`${name} is active.`);
         return;
       }
@@ -333,6 +336,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
         request_id: requestId,
         ...(text ? { comment: text } : {}),
       });
+      setComment("");
       invalidate("environment", "change");
       const restarts = made.restart_required.length;
       onDone(

@@ -1,11 +1,11 @@
 /** Asks for the name of a service that no file names, and for the environment in which it begins. */
 
-import { useState } from "preact/hooks";
 import { environments } from "../api/queries.ts";
 import { schemaOf } from "../edit/service_data.ts";
-import { href, navigate } from "../router.ts";
+import { changeQuery, href, navigate } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
+import { useTyped } from "../store/typed.ts";
 import { mayWrite, useWhoami } from "../store/whoami.ts";
 import { Field, Heading, Notice } from "../ui/elements.tsx";
 
@@ -15,9 +15,8 @@ const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}";
 export function NewService({ route }: ScreenProps) {
   const known = useResource("environments", environments, ["environment", "files"]).data;
   const who = useWhoami();
-  const [name, setName] = useState("");
-  const [chosen, setChosen] = useState(route.query.env);
-  const env = chosen ?? known?.active;
+  const [name, setName] = useTyped("service.name");
+  const env = route.query.env ?? known?.active;
   return (
     <>
       <Heading title="New service" />
@@ -29,6 +28,7 @@ export function NewService({ route }: ScreenProps) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
+          setName("");
           void begin(name, env);
         }}
       >
@@ -50,7 +50,7 @@ export function NewService({ route }: ScreenProps) {
           {known !== undefined && (
             <Field label="Environment">
               {({ id }) => (
-                <select id={id} value={env ?? ""} onChange={(event) => setChosen(event.currentTarget.value)}>
+                <select id={id} value={env ?? ""} onChange={(event) => changeQuery({ env: event.currentTarget.value })}>
                   {known.environments.map((each) => (
                     <option key={each.name} value={each.name}>
                       {each.name === known.active ? `${each.name} (active)` : each.name}

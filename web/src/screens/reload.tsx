@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
-import { changeQuery, route } from "../router.ts";
+import { changeQuery, enter, leave, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { Await, ErrorSummary, Notice, Tag } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
@@ -25,7 +25,7 @@ export function Reload() {
       {files === "1" ? (
         <Reading migrate={migrate === "1"} />
       ) : (
-        <button type="button" onClick={() => changeQuery({ files: "1" }, { replace: false })}>
+        <button type="button" onClick={() => enter({ files: "1" })}>
           Look at the files …
         </button>
       )}
@@ -94,7 +94,7 @@ function Reading({ migrate }: { migrate: boolean }) {
               <button type="button" class="primary" disabled={sending} onClick={load}>
                 {migrate ? "Load the files and migrate" : "Load the files"}
               </button>
-              <button type="button" onClick={() => changeQuery({ files: undefined, migrate: undefined })}>
+              <button type="button" onClick={() => leave("files", "migrate")}>
                 Cancel
               </button>
             </div>
@@ -108,7 +108,7 @@ function Reading({ migrate }: { migrate: boolean }) {
 function Close() {
   return (
     <div class="buttons">
-      <button type="button" onClick={() => changeQuery({ files: undefined, migrate: undefined })}>
+      <button type="button" onClick={() => leave("files", "migrate")}>
         Close
       </button>
     </div>

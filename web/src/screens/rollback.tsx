@@ -9,6 +9,7 @@ import { writeChanges } from "../edit/write_changes.ts";
 import { HiddenValues, WriteWarnings } from "../edit/write_warnings.tsx";
 import { href, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
+import { useTyped } from "../store/typed.ts";
 import { laterThan } from "../ui/broker_away.tsx";
 import { Differences } from "../ui/differences.tsx";
 import { Await, CommentField, ErrorSummary, Notice, Time } from "../ui/elements.tsx";
@@ -137,7 +138,7 @@ function Outcome({
   sent,
   setSent,
 }: OutcomeProps) {
-  const [comment, setComment] = useState("");
+  const [comment, setComment] = useTyped(`rollback.${env}.${service}.comment`);
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState<string>();
   const { revision, restart_required: restart } = answer;
@@ -159,6 +160,7 @@ function Outcome({
     setError(undefined);
     const outcome = await carryOut(write, { ...answer, secrets: false }, asking(setSending), sent !== undefined);
     if (outcome.kind === "done") {
+      setComment("");
       const { revision: made, answer: told = answer } = outcome;
       invalidate("change", `change:${service}`);
       const restarts = told.restart_required.length > 0 ? " It has to restart to apply all of it." : "";

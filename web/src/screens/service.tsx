@@ -7,9 +7,10 @@ import { isEqual, type Json, type JsonObject } from "../api/json.ts";
 import { environments, health } from "../api/queries.ts";
 import { reversed } from "../edit/conflicts.ts";
 import type { TextFormat } from "../edit/drafts.ts";
-import { EditBar } from "../edit/edit_bar.tsx";
+import { DiscardDialog, EditBar } from "../edit/edit_bar.tsx";
 import { Lazy } from "../edit/lazy.tsx";
 import { Review } from "../edit/review.tsx";
+import { type Reviewed, readReviewed, writeReviewed } from "../edit/reviewed.ts";
 import {
   type Configuration,
   configurationOf,
@@ -19,14 +20,15 @@ import {
   schemaOf,
   statusOf,
 } from "../edit/service_data.ts";
-import type { Reviewed, Session } from "../edit/session.ts";
+import type { Session } from "../edit/session.ts";
 import { sessionOf } from "../edit/sessions.ts";
 import { Form, type Only } from "../form/form.tsx";
 import { readSchema, type SchemaTree } from "../form/schema.ts";
-import { changeQuery, href, type Route } from "../router.ts";
+import { changeQuery, enter, href, leave, type Route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
 import { Await, ErrorSummary, Heading, Notice } from "../ui/elements.tsx";
+import { asksToken } from "../ui/token_dialog.tsx";
 import { ServiceHeader } from "./service_header.tsx";
 import { TABS } from "./service_tabs.ts";
 
@@ -162,7 +164,6 @@ function Opened({ route, name, data, tree, withoutSchema, explained, status }: P
   const { tab = "form", env } = route.query;
   const focus = useSignal<{ pointer: string } | undefined>(undefined);
   const readOnly = whyReadOnly(status, name);
-  const opened = useRef(false);
   const known = useResource("environments", environments, ["environment", "files"]).data?.environments;
   const isProtected = status?.protected || (known?.find((each) => each.name === data.environment)?.protected ?? false);
   // The edits are those of this environment, whichever is active later.
@@ -170,18 +171,10 @@ function Opened({ route, name, data, tree, withoutSchema, explained, status }: P
     if (session.isEdited && env === undefined) changeQuery({ env: data.environment });
   });
 
-  const review = (of: Reviewed) => {
-    session.reviewed.value = of;
-    opened.current = true;
-    // Back closes the review.
-    changeQuery({ env: data.environment, review: "1" }, { replace: false });
-  };
-  const close = () => {
-    // The entry of the history that opened it goes away, unless the page was loaded with the review open.
-    if (opened.current) history.back();
-    else changeQuery({ review: undefined });
-    opened.current = false;
-  };
+  const review = (of: Reviewed) => enter({ env: data.environment, review: writeReviewed(of) });
+  const reviewed = useMemo(() => readReviewed(route.query.review ?? ""), [route.query.review]);
+  // One dialog at a time; of an environment that is not named yet it is known soon.
+  const dialog = asksToken.value || (env !== undefined && env !== data.environment) ? {} : route.query;
   const goTo = (pointer: string) => {
     changeQuery({ review: undefined, tab: undefined, only: undefined, filter: undefined });
     focus.value = { pointer };
@@ -232,11 +225,20 @@ function Opened({ route, name, data, tree, withoutSchema, explained, status }: P
         readOnly={readOnly}
         onReview={() => review({ kind: "edits" })}
         onUndo={undo}
+        onDiscard={() => enter({ env: data.environment, discard: "1" })}
         onPlace={goTo}
       />
-      {route.query.review !== undefined && (env === undefined || env === data.environment) && (
-        <Review session={session} isProtected={isProtected} whole={tab === "raw"} onClose={close} onPlace={goTo} />
+      {dialog.review !== undefined && (
+        <Review
+          session={session}
+          of={reviewed}
+          isProtected={isProtected}
+          whole={tab === "raw"}
+          onClose={() => leave("review")}
+          onPlace={goTo}
+        />
       )}
+      {dialog.discard !== undefined && <DiscardDialog session={session} onClose={() => leave("discard")} />}
     </>
   );
 }

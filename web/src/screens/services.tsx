@@ -14,6 +14,7 @@ import { useWhoami } from "../store/whoami.ts";
 import { Announcement, Await, Field, Heading, Notice, Time } from "../ui/elements.tsx";
 import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
+import { ASK_TOKEN } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
 import { RefusedEdits } from "./refused_edits.tsx";
 import {
@@ -54,7 +55,7 @@ export function Services({ route }: ScreenProps) {
   const all = useServices(env);
   const mayCreate = useWhoami().data?.write === "all";
   useEffect(() => {
-    lastQuery.value = route.query;
+    lastQuery.value = { ...route.query, [ASK_TOKEN]: undefined };
     const query = href([], { only, sort: order }).replace(/^#\/\??/, "");
     remember(REMEMBERED, query || undefined);
   }, [route]);

@@ -1,13 +1,16 @@
 /** The tokens of the home: administrators list, create and revoke them. */
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request, useToken } from "../api/client.ts";
 import type { Whoami } from "../api/queries.ts";
+import { changeQuery, enter, leave, route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { now } from "../store/clock.ts";
 import { invalidate, useResource } from "../store/resources.ts";
+import { useTyped } from "../store/typed.ts";
 import { useWhoami } from "../store/whoami.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
+import { Done } from "../ui/done.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
 
 type Token = Answers["TokenItem"];
@@ -42,20 +45,30 @@ export function TokensScreen(_: ScreenProps) {
   );
 }
 
+/** In the address: `create`, a token is about to be made, `revoke`, the one that is about to be revoked, and `created`. */
 function Tokens() {
   const who = useWhoami();
   const tokens = useResource("tokens", (signal) => request<Answers["TokensAnswer"]>("GET", "/tokens", { signal }), [
     "tokens",
   ]);
-  const [creating, setCreating] = useState(false);
-  const [created, setCreated] = useState<Created>();
-  const [revoking, setRevoking] = useState<Token>();
+  const { query } = route.value;
+  const [created, setCreated] = useCreated(query.created);
+  const [done, setDone] = useState<string>();
   const mayChange = who.data?.tokens ?? false;
+  const revoking = tokens.data?.tokens.find(
+    ({ token_id, revoked }) => token_id === query.revoke && revoked === null && mayChange,
+  );
+  // Somebody else may have revoked it meanwhile.
+  const isOver = query.revoke !== undefined && tokens.data !== undefined && !tokens.loading && revoking === undefined;
+  useEffect(() => {
+    if (isOver) leave("revoke");
+  }, [isOver]);
   return (
     <>
+      {done !== undefined && query.revoke === undefined && <Done message={done} onClose={() => setDone(undefined)} />}
       {mayChange && (
         <p>
-          <button type="button" class="primary" onClick={() => setCreating(true)}>
+          <button type="button" class="primary" onClick={() => enter({ create: "1" })}>
             Create a token
           </button>
         </p>
@@ -66,30 +79,46 @@ function Tokens() {
           <List
             tokens={data.tokens}
             own={who.data?.token_id ?? undefined}
-            {...(mayChange ? { onRevoke: setRevoking } : {})}
+            {...(mayChange ? { onRevoke: ({ token_id }) => enter({ revoke: token_id }) } : {})}
           />
         )}
       </Await>
-      {creating && (
+      {mayChange && query.create !== undefined && (
         <CreateDialog
-          onClose={() => setCreating(false)}
+          onClose={() => leave("create")}
           onCreated={(token) => {
-            setCreating(false);
             setCreated(token);
+            changeQuery({ create: undefined, created: token.token_id });
             invalidate("tokens");
           }}
         />
       )}
-      {created !== undefined && <CreatedDialog token={created} onClose={() => setCreated(undefined)} />}
+      {created !== undefined && <CreatedDialog token={created} onClose={() => leave("created")} />}
       {revoking !== undefined && (
         <RevokeDialog
           token={revoking}
           isOwn={revoking.token_id === who.data?.token_id}
-          onClose={() => setRevoking(undefined)}
+          onClose={() => leave("revoke")}
+          onDone={() => {
+            setDone(`The token of ${revoking.name} is revoked.`);
+            leave("revoke");
+          }}
         />
       )}
     </>
   );
+}
+
+/** Use the token that was made, while the address names it: afterwards nothing leads to its text any more. */
+function useCreated(id: string | undefined): [Created | undefined, (token: Created) => void] {
+  const [created, setCreated] = useState<Created>();
+  const shown = created?.token_id === id ? created : undefined;
+  useEffect(() => {
+    if (shown !== undefined) return;
+    setCreated(undefined);
+    if (id !== undefined) changeQuery({ created: undefined });
+  }, [id]);
+  return [shown, setCreated];
 }
 
 /** Says why tokens can be looked at here, but not changed. */
@@ -198,18 +227,24 @@ function List({
 }
 
 function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: (token: Created) => void }) {
-  const [name, setName] = useState("");
-  const [role, setRole] = useState<Role>("service");
-  const [expiry, setExpiry] = useState(0);
+  const [name, setName] = useTyped("token.name");
+  const [chosenRole, setRole] = useTyped("token.role");
+  const [expiry, setExpiry] = useTyped("token.expiry");
+  const role = chosenRole in ROLES ? (chosenRole as Role) : "service";
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState(false);
+  function forget() {
+    for (const set of [setName, setRole, setExpiry]) set("");
+  }
   async function submit(event: SubmitEvent) {
     event.preventDefault();
     setSending(true);
-    const seconds = EXPIRIES[expiry]?.[1];
+    const seconds = EXPIRIES[Number(expiry)]?.[1];
     try {
       const body = { name: name.trim(), role, ...(seconds === undefined ? {} : { expires_in_seconds: seconds }) };
-      onCreated(await request<Created>("POST", "/tokens", { body }));
+      const created = await request<Created>("POST", "/tokens", { body });
+      forget();
+      onCreated(created);
     } catch (reason) {
       setError(failure(reason));
       setSending(false);
@@ -239,7 +274,7 @@ function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: 
               id={id}
               aria-describedby={hint}
               value={role}
-              onChange={(event) => setRole(event.currentTarget.value as Role)}
+              onChange={(event) => setRole(event.currentTarget.value)}
             >
               {Object.keys(ROLES).map((value) => (
                 <option key={value} value={value}>
@@ -251,7 +286,7 @@ function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: 
         </Field>
         <Field label="Expires">
           {({ id }) => (
-            <select id={id} value={expiry} onChange={(event) => setExpiry(Number(event.currentTarget.value))}>
+            <select id={id} value={expiry || "0"} onChange={(event) => setExpiry(event.currentTarget.value)}>
               {EXPIRIES.map(([title], at) => (
                 <option key={title} value={at}>
                   {title}
@@ -264,7 +299,13 @@ function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: 
           <button type="submit" class="primary" disabled={sending}>
             Create
           </button>
-          <button type="button" onClick={onClose}>
+          <button
+            type="button"
+            onClick={() => {
+              forget();
+              onClose();
+            }}
+          >
             Cancel
           </button>
         </div>
@@ -324,7 +365,14 @@ function CreatedDialog({ token, onClose }: { token: Created; onClose: () => void
   );
 }
 
-function RevokeDialog({ token, isOwn, onClose }: { token: Token; isOwn: boolean; onClose: () => void }) {
+interface RevokeProps {
+  token: Token;
+  isOwn: boolean;
+  onClose: () => void;
+  onDone: () => void;
+}
+
+function RevokeDialog({ token, isOwn, onClose, onDone }: RevokeProps) {
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState(false);
   async function revoke() {
@@ -332,8 +380,8 @@ function RevokeDialog({ token, isOwn, onClose }: { token: Token; isOwn: boolean;
     try {
       await request("POST", `/tokens/${encodeURIComponent(token.token_id)}/revoke`, { body: {} });
       invalidate("tokens");
+      onDone();
       if (isOwn) useToken("");
-      onClose();
     } catch (reason) {
       setError(failure(reason));
       setSending(false);

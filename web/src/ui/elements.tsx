@@ -182,7 +182,24 @@ export function CommentField({ value, onValue }: { value: string; onValue: (text
   );
 }
 
-/** A modal dialog of the browser: Escape closes it, the focus stays inside and returns afterwards. */
+/** How many dialogs are there: one that follows another may come before the other one is gone. */
+let dialogs = 0;
+/** What had the focus before the first of them. */
+let opener: HTMLElement | undefined;
+
+/** Give the focus back, once no dialog is there any more that would keep it. */
+function returnFocus(): void {
+  if (dialogs > 0) return;
+  const to = opener?.isConnected ? opener : document.querySelector<HTMLElement>("main h1");
+  opener = undefined;
+  // What the dialog did may have it already, as the message that something is done.
+  if (document.activeElement === document.body) to?.focus();
+}
+
+/**
+ * A modal dialog of the browser: Escape closes it, the focus stays inside and returns afterwards; to the heading of the
+ * screen, if the page was loaded with the dialog.
+ */
 export function Dialog({
   title,
   wide = false,
@@ -200,12 +217,15 @@ export function Dialog({
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
-    const before = document.activeElement;
+    const focused = document.activeElement;
+    if (opener === undefined && focused instanceof HTMLElement && focused !== document.body) opener = focused;
+    dialogs += 1;
     dialog.current?.showModal();
     // Of a long one the beginning is read first, rather than the first control, which may be at its end.
     if (wide) dialog.current?.querySelector("h2")?.focus();
     return () => {
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      dialogs -= 1;
+      queueMicrotask(returnFocus);
     };
   }, []);
   return (

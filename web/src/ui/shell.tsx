@@ -13,7 +13,7 @@ import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { type Theme, theme } from "../theme.ts";
 import { Heading, Notice, Tag, type Tone } from "./elements.tsx";
 import { ErrorBoundary, FailureNotice } from "./error_boundary.tsx";
-import { TokenDialog } from "./token_dialog.tsx";
+import { asksToken, askToken, stopAskingToken, TokenDialog } from "./token_dialog.tsx";
 
 export function Shell() {
   const [asking, setAsking] = useState(false);
@@ -34,7 +34,7 @@ export function Shell() {
         Skip to the content
       </button>
       <div class="frame">
-        <Bar onToken={() => setAsking(true)} />
+        <Bar />
         <main id="main" tabIndex={-1}>
           <Lost />
           <NotLive />
@@ -46,7 +46,7 @@ export function Shell() {
               title={hasToken ? "The daemon does not take this token any more." : "The daemon asks for a token."}
             >
               <p>{hasToken ? denied : "What you asked for is not open to everybody."}</p>
-              <button type="button" onClick={() => setAsking(true)}>
+              <button type="button" onClick={askToken}>
                 Enter a token
               </button>
             </Notice>
@@ -56,12 +56,19 @@ export function Shell() {
           </ErrorBoundary>
         </main>
       </div>
-      {asking && <TokenDialog onClose={() => setAsking(false)} />}
+      {(asking || asksToken.value) && (
+        <TokenDialog
+          onClose={() => {
+            setAsking(false);
+            stopAskingToken();
+          }}
+        />
+      )}
     </>
   );
 }
 
-function Bar({ onToken }: { onToken: () => void }) {
+function Bar() {
   const state = useResource("health", health, ["health", "environment"]);
   const [open, setOpen] = useState(false);
   const place = route.value.path.join("/");
@@ -92,7 +99,7 @@ function Bar({ onToken }: { onToken: () => void }) {
         <div class="states">
           <HealthState health={state.data} />
           <Connection />
-          <Who onToken={onToken} />
+          <Who />
           <ThemeChoice />
         </div>
       </div>
@@ -238,7 +245,7 @@ const ROLES: Record<string, string> = {
   metrics: "metrics only",
 };
 
-function Who({ onToken }: { onToken: () => void }) {
+function Who() {
   const { data } = useWhoami();
   let text = token.value ? "with a token" : "without a token";
   if (data !== undefined) {
@@ -258,7 +265,7 @@ function Who({ onToken }: { onToken: () => void }) {
           Forget the token
         </button>
       ) : (
-        <button type="button" class="small" onClick={onToken}>
+        <button type="button" class="small" onClick={askToken}>
           Enter a token
         </button>
       )}

@@ -1,7 +1,22 @@
+import { computed } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { failure, RequestError, useToken } from "../api/client.ts";
 import { whoami } from "../api/queries.ts";
+import { enter, leave, route } from "../router.ts";
 import { Dialog, ErrorSummary, Field } from "./elements.tsx";
+
+/** The member of the query of any screen that asks for a token. */
+export const ASK_TOKEN = "enter-token";
+/** Whether the address asks for a token. */
+export const asksToken = computed(() => ASK_TOKEN in route.value.query);
+
+export function askToken(): void {
+  enter({ [ASK_TOKEN]: "1" });
+}
+
+export function stopAskingToken(): void {
+  leave(ASK_TOKEN);
+}
 
 /** Asks for a token, tries it, and keeps it for this tab or until the page is loaded again. */
 export function TokenDialog({ onClose }: { onClose: () => void }) {

@@ -1,1 +1,1 @@
-import{C as e,c as t,y as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
+import{b as e,l as t,w as n}from"./app.js";function r({otherwise:r,children:i}){return e(t,{of:n(),children:({admin:e})=>e?i:r})}export{r as t};
