@@ -1,8 +1,10 @@
 """Environment and schema files as layers: their order, what is wrong with which, and where a value comes from."""
 
 import contextlib
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -508,3 +510,24 @@ def test_the_watched_files_are_those_that_would_be_read(write: Write):
     directories = {"environments_dir": home / "environments", "schemas_dir": home / "schemas"}
     assert {path.name for path in source_paths(**directories)} == {"base.yaml", "a.yml", "b.json", "dev.yaml"}
     assert source_paths(environments_dir=home / "no", schemas_dir=home / "none") == []
+
+
+def test_only_the_schema_that_changed_is_parsed_again(write: Write):
+    """The others are those of the load before, as long as these are in use; equal texts of two services are two."""
+    schema = "properties: {{settings: {{properties: {{size: {{default: {}}}}}}}}}\n"
+    home = write({f"schemas/{name}.yaml": schema.format(1) for name in ("bell", "gate")})
+    before = read(home).schemas
+    write({"schemas/bell.yaml": schema.format(2)})
+    after = read(home).schemas
+    assert (after["gate"] is before["gate"], after["bell"] is before["bell"]) == (True, False)
+    assert [after[name].defaults["settings"] for name in ("bell", "gate")] == [{"size": 2}, {"size": 1}]
+    assert before["bell"] is not before["gate"]
+    write({"schemas/bell.yaml": schema.format(1)})
+    assert read(home).schemas["bell"] is before["bell"]
+
+
+def test_schemas_that_are_out_of_use_are_not_kept(write: Write):
+    """An edit does not make the daemon larger."""
+    found = weakref.ref(read(write({"schemas/bell.yaml": "properties: {}\n"})).schemas["bell"])
+    gc.collect()
+    assert found() is None

@@ -4,7 +4,9 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -45,6 +47,8 @@ _FILE_KEYS = ("defaults", "services", "protected")
 _CONTENT = re.compile(r"^(?!\ufeff?(?:---|\.\.\.)?[ \t\r]*(?:#|$))", re.MULTILINE)
 ENDINGS = frozenset({".yaml", ".yml", ".json"})
 _SCHEMAS_DIR = "ALICIACFG_SCHEMAS_DIR"
+# The schemas that are in use, by file, service and text: after an edit of one file the others are not parsed again.
+_schemas: WeakValueDictionary[bytes, ServiceSchema] = WeakValueDictionary()
 _UNTYPED = "its name is not UTF-8 or has characters that cannot be seen, so it is ignored; rename or remove it"
 
 
@@ -448,6 +452,13 @@ def _access_file(
 
 
 def _schema_file(text: str, label: str, service: str) -> ServiceSchema:
+    key = blake2b(f"{label}\0{service}\0{text}".encode(), digest_size=16).digest()
+    if (schema := _schemas.get(key)) is None:
+        schema = _schemas[key] = _parsed_schema(text, label, service)
+    return schema
+
+
+def _parsed_schema(text: str, label: str, service: str) -> ServiceSchema:
     # JSON is a subset of YAML 1.2 and is read as such, so that it has lines and the same limits.
     document = yaml_reader.load(text, file=label)
     problems = schema_problems(document.value, title=service)
