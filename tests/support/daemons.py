@@ -25,8 +25,8 @@ from machine import SECONDS, wait_until
 from postgres import Postgres
 from repository import ROOT
 
-# Variables that the loader or the interpreter reads before it imports anything.
-BEFORE_IMPORTS = ("LD_", "LC_", "LANG", "MALLOC_", "PYTHON")
+# Variables that the loader or the interpreter reads before it imports anything; what forks knows LD_PRELOAD.
+BEFORE_IMPORTS = ("LD_LIBRARY_", "LC_", "LANG", "MALLOC_", "PYTHON")
 
 
 @dataclass

@@ -21,7 +21,8 @@ enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, READ_ONLY, READ_HA
 static volatile unsigned char *flags;
 static const char *files;
 
-__attribute__((constructor)) static void map_flags(void) {
+/* A process that was forked with other variables calls it again. */
+__attribute__((constructor)) void begin(void) {
     const char *path = getenv("FAILING_DISK_FLAGS");
     files = getenv("FAILING_DISK_FILES");
     int fd = path && files ? open(path, O_RDONLY | O_CLOEXEC) : -1;

@@ -1,5 +1,6 @@
 """A disk that fails when it is told to, for the process of a daemon: see failing_disk.c."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -18,30 +19,29 @@ FLAGS = ("read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_
 Fault = Literal["read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_only", "read_hangs"]
 
 
-def preloaded(source: Path, directory: Path) -> Path:
-    """Write a library for LD_PRELOAD into a directory; skip the test where it cannot be compiled."""
+def preloaded(source: Path) -> Path:
+    """Return a library for LD_PRELOAD, one for all tests; skip the test where it cannot be compiled."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip(f"{source.name} needs a C compiler and Linux")
-    directory.mkdir(parents=True, exist_ok=True)
-    library = directory / f"{source.stem}.so"
-    library.write_bytes(_compiled(compiler, source))
-    return library
+    return _compiled(compiler, source)
 
 
 @functools.cache
-def _compiled(compiler: str, source: Path) -> bytes:
-    with tempfile.TemporaryDirectory() as directory:
-        library = Path(directory) / "library.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-        return library.read_bytes()
+def _compiled(compiler: str, source: Path) -> Path:
+    directory = tempfile.mkdtemp(prefix="preloaded-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    library = Path(directory) / f"{source.stem}.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
 
 
 class FailingDisk:
     """Faults of the files whose path contains a text, for processes with this environment."""
 
     def __init__(self, directory: Path, files: str) -> None:
-        library = preloaded(SOURCE, directory)
+        library = preloaded(SOURCE)
+        directory.mkdir(parents=True, exist_ok=True)
         self._flags = directory / "flags"
         self._flags.write_bytes(bytes(len(FLAGS)))
         self.environ = {

@@ -2,14 +2,16 @@
 
 Importing is most of the processor time of a start, and the tests start thousands. Everything else is as for
 ``python -m aliciacfg``: a process of its own, with its arguments, environment, directory, standard streams and exit
-code. What takes effect before the imports, as ``LD_PRELOAD``, needs a real start.
+code. What takes effect before the imports needs a real start, but for ``LD_PRELOAD``: each library of these has an
+interpreter of its own, which has loaded it.
 
-Run as a program, this module is that interpreter. For each request on its socket, it forks a process that waits for
-the program and hands its exit code on, and that one forks the program.
+Run as a program, this module is that interpreter. For each request on its socket, it forks the program, whose exit
+code it hands on.
 """
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -34,6 +36,7 @@ _MODULES = (
     "aliciacfg.http.openapi", "aliciacfg.monitoring.exposition", "aliciacfg.mqtt.aiomqtt_client",
     "aliciacfg.mqtt.asyncapi",
 )  # fmt: skip
+_PRELOAD = "LD_PRELOAD"
 _MAX_REQUEST_BYTES = 1024 * 1024
 # Process ids and exit codes in a pipe.
 _NUMBER = struct.Struct("i")
@@ -80,9 +83,11 @@ class ForkedProcess:
 class ForkServer:
     """The interpreter that is forked; it ends when its client does."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: str | None = None) -> None:
         self._socket, theirs = socket.socketpair()
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"}
+        if library is not None:
+            environ[_PRELOAD] = library
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
@@ -124,14 +129,15 @@ class ForkServer:
         return ForkedProcess(pid, status)
 
 
-_servers: list[ForkServer] = []
+# By the library that they have loaded before all others.
+_servers: dict[str | None, ForkServer] = {}
 
 
-def _server() -> ForkServer:
-    if not _servers:
-        _servers.append(ForkServer())
-        atexit.register(_servers[0].close)
-    return _servers[0]
+def _server(library: str | None = None) -> ForkServer:
+    if library not in _servers:
+        _servers[library] = ForkServer(library)
+        atexit.register(_servers[library].close)
+    return _servers[library]
 
 
 def start(arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], stderr: IO[Any]) -> ForkedProcess:
@@ -140,7 +146,8 @@ def start(arguments: Sequence[str], *, directory: Path, environ: Mapping[str, st
     with Path(os.devnull).open() as nothing:
         try:
             streams = [nothing.fileno(), output_end, stderr.fileno()]
-            process = _server().start(arguments, directory=directory, environ=environ, streams=streams)
+            server = _server(environ.get(_PRELOAD))
+            process = server.start(arguments, directory=directory, environ=environ, streams=streams)
         finally:
             os.close(output_end)
     process.stdout = os.fdopen(output)
@@ -187,22 +194,68 @@ def _serve(ours: socket.socket) -> None:
     commands = Path(importlib.import_module("aliciacfg.cli").__file__ or "").parent.glob("[a-z]*.py")
     for name in [*_MODULES, *(f"aliciacfg.cli.{path.stem}" for path in sorted(commands))]:
         importlib.import_module(name)
+    _keep_repository_schemas()
     # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
     gc.collect()
     gc.freeze()
-    # The processes that wait are reaped by the system.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while request := _receive(ours):
-        fields, descriptors = request
-        if os.fork() == 0:
+    # Readable when a program has ended.
+    ended, ended_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ended_end, warn_on_full_buffer=False)
+    # Where the exit code of each program goes.
+    statuses: dict[int, int] = {}
+    while True:
+        readable, _, _ = select.select([ours, ended], [], [])
+        if ended in readable:
+            os.read(ended, _MAX_REQUEST_BYTES)
+            _hand_on_codes(statuses)
+            continue
+        request = _receive(ours)
+        if request is None:
+            os._exit(0)
+        fields, (*streams, status) = request
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             ours.close()
-            *streams, status = descriptors
-            _fork_program(fields, streams, status)
+            for descriptor in (ended, ended_end, status, *statuses.values()):
+                os.close(descriptor)
+            _become_program(fields, streams)
             return
-        for descriptor in descriptors:
+        statuses[pid] = status
+        for descriptor in streams:
             os.close(descriptor)
-    os._exit(0)
+        os.write(status, _NUMBER.pack(pid))
+
+
+def _hand_on_codes(statuses: dict[int, int]) -> None:
+    """Write the exit codes of programs that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, waited = ended
+            status = statuses.pop(pid)
+            # Whoever started it may have ended meanwhile.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
+            os.close(status)
+
+
+# Schemas that forked processes find parsed.
+_kept: list[Any] = []
+
+
+def _keep_repository_schemas() -> None:
+    """Load the files of the repository, which most homes of tests have: a process parses again what differs."""
+    loader = importlib.import_module("aliciacfg.sources.loader")
+    home = Path(__file__).resolve().parents[2]
+    sources = loader.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
+    _kept.extend(sources.schemas.values())
+    # What a schema says of a place is found out when a document has that place.
+    for environment in sources.environments.values():
+        for service, schema in sources.schemas.items():
+            for layer in environment.layers(service):
+                schema.secrets(layer.patch)
 
 
 def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -212,17 +265,8 @@ def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     return (json.loads(data), descriptors) if data else None
 
 
-def _fork_program(fields: dict[str, Any], streams: Sequence[int], status: int) -> None:
-    """Fork the program, and return there; here, wait for it."""
-    pid = os.fork()
-    if pid:
-        for descriptor in streams:
-            os.close(descriptor)
-        os.write(status, _NUMBER.pack(pid))
-        _, waited = os.waitpid(pid, 0)
-        os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
-        os._exit(0)
-    os.close(status)
+def _become_program(fields: dict[str, Any], streams: Sequence[int]) -> None:
+    """Set up everything that a process gets from the one that starts it."""
     if fields["session"]:
         os.setsid()
     for standard, descriptor in enumerate(streams):
@@ -233,6 +277,9 @@ def _fork_program(fields: dict[str, Any], streams: Sequence[int], status: int) -
     os.environ.clear()
     os.environ.update(fields["environ"])
     time.tzset()
+    if _PRELOAD in os.environ:
+        # It is loaded already, and now reads its variables.
+        ctypes.CDLL(os.environ[_PRELOAD]).begin()
     sys.argv[1:] = fields["arguments"]
     sys.path[0] = fields["directory"]
 

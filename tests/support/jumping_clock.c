@@ -11,7 +11,8 @@
 
 static volatile int64_t *seconds;
 
-__attribute__((constructor)) static void map_seconds(void) {
+/* A process that was forked with other variables calls it again. */
+__attribute__((constructor)) void begin(void) {
     const char *path = getenv("JUMPING_CLOCK");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) return;

@@ -10,7 +10,8 @@ class JumpingClock:
     """A clock for processes with this environment."""
 
     def __init__(self, directory: Path) -> None:
-        library = preloaded(Path(__file__).with_suffix(".c"), directory)
+        library = preloaded(Path(__file__).with_suffix(".c"))
+        directory.mkdir(parents=True, exist_ok=True)
         self._file = directory / "seconds"
         self._file.write_bytes(bytes(8))
         self.environ = {"LD_PRELOAD": str(library), "JUMPING_CLOCK": str(self._file)}
