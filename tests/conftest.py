@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from brokers import Broker
 from certificates import Authority
 from daemons import DATABASES, Daemon, serving, tracebacks
 from postgres import Postgres
+from repository import SERVICES
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -235,12 +236,13 @@ def make_daemon(tmp_path: Path, broker: Broker, request: pytest.FixtureRequest) 
     """Create daemons without starting them; stop them after the test, and fail if one logged a traceback.
 
     A test file may name the services of their homes in HOME_SERVICES: with all, a start takes twice the processor time.
+    A test of such a file that needs others calls it with ``services``, and with None for all.
     """
     debug = True if request.path.parent.name == "faults" else None
-    services = getattr(request.module, "HOME_SERVICES", None)
+    named = getattr(request.module, "HOME_SERVICES", None)
     made: list[Daemon] = []
 
-    def make(name: str = "home", **options: Any) -> Daemon:
+    def make(name: str = "home", services: Sequence[str] | None = named, **options: Any) -> Daemon:
         options = {"broker_port": broker.port, "asyncio_debug": debug, **options}
         made.append(Daemon(tmp_path / name, **options).prepare())
         return made[-1] if services is None else made[-1].keep_services(*services)
@@ -266,9 +268,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.fixture(scope="module")
-def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A READY daemon for the tests of one file, each of which changes services that no other test there reads."""
-    with serving(tmp_path_factory.mktemp("module")) as made:
+def module_daemon(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A READY daemon for the tests of one file, each of which changes services that no other test there reads.
+
+    HOME_SERVICES counts as for ``make_daemon``.
+    """
+    services = getattr(request.module, "HOME_SERVICES", SERVICES)
+    with serving(tmp_path_factory.mktemp("module"), lambda made: made.keep_services(*services)) as made:
         yield made
 
 

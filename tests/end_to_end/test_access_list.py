@@ -28,6 +28,7 @@ from mqtt_clients import Client, Message, client
 from repository import ROOT, SERVICES
 from soak import rarely
 
+HOME_SERVICES = ("ai_service", "config_service", "sonos_service", "tts_service", "voice_router")
 DAEMON = "config_service"
 STRANGER = "stranger"
 # Reads everything; only tests have it.

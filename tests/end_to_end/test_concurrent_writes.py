@@ -16,6 +16,7 @@ from mqtt_clients import Client, client
 
 WRITERS = 200
 ATTEMPTS = 5
+HOME_SERVICES = ("ai_service", "voice_router")
 SERVICE = "racing_bell"
 
 Try = Callable[[int, dict[str, Any]], Awaitable[dict[str, Any]]]

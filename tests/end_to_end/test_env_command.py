@@ -16,6 +16,7 @@ from commands import aliciacfg
 from daemons import Daemon
 from yaml_readers import TEXTS
 
+HOME_SERVICES = ("voice_router",)
 HARD = [text for text in [*TEXTS, "a\\", "it's", "a\n\n", "\n", "\r\n", "'\\''", "!x"] if "\0" not in text]
 # Of these, random texts are made.
 TRAPS = [

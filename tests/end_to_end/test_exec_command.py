@@ -18,9 +18,10 @@ from commands import aliciacfg
 from daemons import Daemon
 from machine import wait_until
 
+HOME_SERVICES = ("tts_service", "voice_router")
 QUICK = ["--debounce-seconds", "0", "--limit-seconds", "0", "--settle-seconds", "0.01"]
 # Notes its variables and waits for a signal.
-PROGRAM = 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" >> started; while :; do sleep 0.05; done'
+PROGRAM = 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" >> started; while :; do sleep 0.5; done'
 
 
 @pytest.fixture

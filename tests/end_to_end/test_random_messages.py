@@ -16,6 +16,7 @@ from daemons import Daemon
 from json_values import VALUES, nested
 from mqtt_clients import Client, client
 
+HOME_SERVICES = ("config_service", "stt_service", "voice_router")
 ANSWERS = "alicia/reply/random"
 MESSAGES = 50
 HOME_ASSISTANT = {"ALICIACFG_HOME_ASSISTANT": "on"}

@@ -15,6 +15,9 @@ from any_configuration import WANTED, hidden
 from daemons import Daemon
 from yaml_readers import same
 
+HOME_SERVICES = (
+    "ai_service", "ha_bridge", "load_balancer", "sonos_service", "stt_service", "tts_service", "voice_router"
+)  # fmt: skip
 BREAKING = "?allow_breaking=true"
 
 

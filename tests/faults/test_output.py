@@ -14,6 +14,7 @@ from daemons import Daemon
 from machine import free_port, wait_until
 from soak import rarely
 
+HOME_SERVICES = ("voice_router",)
 # Each is a line of the log: together more than a pipe holds.
 REFUSED = 400
 
