@@ -60,6 +60,10 @@ class Registry:
     def state(self, row: Replica) -> str:
         return "gone" if row in self.gone else "not_ready" if row.problem else "ready"
 
+    @property
+    def live(self) -> list[Replica]:
+        return [row for row in self.rows if row not in self.gone]
+
     def read(self) -> list[Replica]:
         return self.rows
 
@@ -115,6 +119,22 @@ async def test_health_tells_of_this_daemon_and_of_all(tmp_path: Path):
         assert (await health(made)).status == "degraded"
         known.leaderless = False
         assert (await health(made)).status == "healthy"
+
+
+async def test_the_broker_is_away_only_if_no_daemon_of_the_home_reaches_it(tmp_path: Path):
+    """As far as the reports say; one that is gone reaches nothing."""
+    async with core(tmp_path, FILES) as made:
+        found = made.parts.service.health
+        assert found.broker_away
+        found.bus_connected = True
+        assert not found.broker_away
+        found.bus_connected = False
+        own = row("own", replica=made.parts.presence.replica)
+        known = Registry(own, row("b", connected=False), row("c"))
+        made.parts.presence.registry = known  # pyright: ignore[reportAttributeAccessIssue]
+        assert not found.broker_away
+        known.gone = [known.rows[2]]
+        assert found.broker_away
 
 
 async def test_one_that_lags_is_not_ready_and_says_why(tmp_path: Path):

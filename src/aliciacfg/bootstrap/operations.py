@@ -60,7 +60,7 @@ def make_service(
         count_invalid=health.count_invalid,
         shared=following is not None,
     )
-    answers = WriteAnswers(parts.state, parts.views, bus_connected=lambda: health.bus_connected)
+    answers = WriteAnswers(parts.state, parts.views, broker_away=lambda: health.broker_away)
     writes = _writes(parts, write_planner, answers)
     return ConfigService(
         authorizer=parts.authorizer,
@@ -80,7 +80,7 @@ def make_service(
             activation=_activation(parts, announcements),
             reloads=reloads,
             presence=presence,
-            bus_connected=lambda: health.bus_connected,
+            broker_away=lambda: health.broker_away,
         ),
         admin=_admin(parts, key_rotation, verify, data),
         health=health,

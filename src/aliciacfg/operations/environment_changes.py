@@ -30,9 +30,9 @@ class EnvironmentOperations:
         activation: Activation,
         reloads: Reloads,
         presence: Presence,
-        bus_connected: Callable[[], bool],
+        broker_away: Callable[[], bool],
     ) -> None:
-        self._bus_connected = bus_connected
+        self._broker_away = broker_away
         self._presence = presence
         self._state = state
         self._activation = activation
@@ -89,7 +89,7 @@ class EnvironmentOperations:
                 message=f"{counted(len(result.changed), 'configuration')} of {active} {verb}",
                 migrations=result.migrations,
                 warnings=result.warnings,
-                waits_for_broker=bool(result.changed) and not self._bus_connected(),
+                waits_for_broker=bool(result.changed) and self._broker_away(),
                 dry_run=request.dry_run,
                 changes=result.values.values,
                 changes_left_out=result.values.left_out,
@@ -114,7 +114,7 @@ class EnvironmentOperations:
                 restart_required=result.restart_required,
                 message=message,
                 lacking_secrets=result.lacking,
-                waits_for_broker=environment != result.previous and not self._bus_connected(),
+                waits_for_broker=environment != result.previous and self._broker_away(),
                 dry_run=request.dry_run,
                 changes=result.values.values,
                 changes_left_out=result.values.left_out,

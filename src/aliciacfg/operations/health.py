@@ -194,6 +194,11 @@ class Health:
         )
         return render(self.metrics, readings, accept)
 
+    @property
+    def broker_away(self) -> bool:
+        """Whether no daemon of the home is connected to the broker, as far as this one knows."""
+        return not (self.bus_connected or self._presence.another_connected)
+
     def count_invalid(self) -> None:
         """Count a configuration that was refused as invalid."""
         self.metrics.validation_errors += 1

@@ -26,14 +26,14 @@ _MAX_SHADOWED = 10
 class WriteAnswers:
     """Renders the answers to writes."""
 
-    def __init__(self, state: State, views: Views, *, bus_connected: Callable[[], bool]) -> None:
+    def __init__(self, state: State, views: Views, *, broker_away: Callable[[], bool]) -> None:
         self._state = state
         self._views = views
-        self._bus_connected = bus_connected
+        self._broker_away = broker_away
 
     def waits_for_broker(self, environment: str) -> bool:
         """Return whether services are told of a change of an environment only when the broker is back."""
-        return environment == self._state.active and not self._bus_connected()
+        return environment == self._state.active and self._broker_away()
 
     async def of(self, planned: PlannedChange, *, dry_run: bool, remains: bool | None = None) -> Answer:
         """Return the answer to a write that leaves a configuration.

@@ -192,6 +192,12 @@ class Presence:
         return leader is not None and leader.replica.partition(".")[0] != self.replica.partition(".")[0]
 
     @property
+    def another_connected(self) -> bool:
+        """Whether another daemon of the home was connected to the broker a second ago."""
+        live = [] if self.registry is None else self.registry.live
+        return any(row.connected and row.replica != self.replica for row in live)
+
+    @property
     def troubled(self) -> bool:
         """Whether the home lacks a daemon that it had, or a leader."""
         return self.registry is not None and (self.registry.leaderless or bool(self.registry.gone))
