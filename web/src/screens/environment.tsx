@@ -2,7 +2,6 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
-import { environments } from "../api/queries.ts";
 import { randomId } from "../edit/random.ts";
 import { enter, href, leave, route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -18,7 +17,7 @@ import { PlaceName } from "../ui/place_name.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
 import { activationTitle, otherwise } from "./changes.ts";
-import { type Environment, EnvironmentTags } from "./environments.tsx";
+import { type Environment, EnvironmentTags, useEnvironments } from "./environments.tsx";
 import { HomeChanges } from "./home_changes.tsx";
 import { ProblemList, Remedies } from "./problem_list.tsx";
 import { RefusedEdits } from "./refused_edits.tsx";
@@ -26,7 +25,7 @@ import { RefusedEdits } from "./refused_edits.tsx";
 type Activation = Answers["ActivateAnswer"];
 
 export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
-  const known = useResource("environments", environments, ["environment", "files"]);
+  const known = useEnvironments();
   const admin = isAdmin(useWhoami());
   const [done, setDone] = useState<string>();
   return (
@@ -202,6 +201,11 @@ function Activate({ item, active, onDone }: ActivateProps) {
     (signal) => activate(name, { dry_run: true }, signal),
     ["environment", "files"],
   );
+  const [isStale, setStale] = useStale([active, name]);
+  const again = async () => {
+    await plan.refresh();
+    setStale(false);
+  };
   const back = href(["environments", name]);
   return (
     <section aria-labelledby="activation">
@@ -211,15 +215,41 @@ function Activate({ item, active, onDone }: ActivateProps) {
       <h2 id="activation" tabIndex={-1} ref={heading}>
         Activate {name} instead of {active}
       </h2>
+      {isStale && (
+        <Notice tone="warning" title="Services were changed since you look at this.">
+          <div class="buttons">
+            <button type="button" onClick={() => void again()}>
+              Look again
+            </button>
+          </div>
+        </Notice>
+      )}
       {plan.data === undefined && plan.error !== undefined ? (
         <Impossible error={plan.error} item={item} active={active} />
       ) : (
         <Await of={plan}>
-          {(answer) => <Plan answer={answer} item={item} active={active} refresh={plan.refresh} onDone={onDone} />}
+          {(answer) => <Plan answer={answer} item={item} active={active} refresh={again} onDone={onDone} />}
         </Await>
       )}
     </section>
   );
+}
+
+/**
+ * Use whether services were changed in one of some environments since what is shown was loaded. It is not loaded again
+ * by itself: of a large home, a dry run is work for the daemon.
+ */
+function useStale(names: readonly string[]): [boolean, (stale: boolean) => void] {
+  const [isStale, setStale] = useState(false);
+  useEffect(
+    () =>
+      onEvent(({ kind, data }) => {
+        const { environment = "" } = data as { environment?: string };
+        if (kind === "change" && names.includes(environment)) setStale(true);
+      }),
+    [names.join("/")],
+  );
+  return [isStale, setStale];
 }
 
 /** Why it cannot be activated, by place; and what would change apart from that. */
@@ -252,32 +282,9 @@ interface PlanProps extends ActivateProps {
 
 function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
   const asking = route.value.query.confirm !== undefined && !asksToken.value;
-  const [stale, setStale] = useState(false);
-  const again = async () => {
-    await refresh();
-    setStale(false);
-  };
-  // Not by itself after each change: of a large home, a dry run is work for the daemon.
-  useEffect(
-    () =>
-      onEvent(({ kind, data }) => {
-        const { environment } = data as { environment?: string };
-        if (kind === "change" && (environment === active || environment === item.name)) setStale(true);
-      }),
-    [active, item.name],
-  );
   const title = activationTitle(answer);
   return (
     <>
-      {stale && (
-        <Notice tone="warning" title="Services were changed since you look at this.">
-          <div class="buttons">
-            <button type="button" onClick={() => void again()}>
-              Look again
-            </button>
-          </div>
-        </Notice>
-      )}
       <div class="buttons">
         <button type="button" class="primary" onClick={() => enter({ confirm: "1" })}>
           {title} …
@@ -290,7 +297,7 @@ function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
       {answer.changed.length === 0 && (answer.added ?? []).length + (answer.removed ?? []).length === 0 && (
         <p>No configuration changes.</p>
       )}
-      {asking && <Confirmation {...{ answer, item, refresh: again, onDone, title }} onClose={() => leave("confirm")} />}
+      {asking && <Confirmation {...{ answer, item, refresh, onDone, title }} onClose={() => leave("confirm")} />}
     </>
   );
 }

@@ -2,7 +2,7 @@
 
 import { environments, type Environments as Known } from "../api/queries.ts";
 import { href } from "../router.ts";
-import { useResource } from "../store/resources.ts";
+import { type Loaded, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { Await, Heading, Tag } from "../ui/elements.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
@@ -12,8 +12,13 @@ import { Reload } from "./reload.tsx";
 
 export type Environment = Known["environments"][number];
 
+/** Use all environments with what they lack, which each change of a configuration may put right. */
+export function useEnvironments(): Loaded<Known> {
+  return useResource("environments and what they lack", environments, ["environment", "files", "change"]);
+}
+
 export function Environments() {
-  const known = useResource("environments", environments, ["environment", "files"]);
+  const known = useEnvironments();
   const admin = isAdmin(useWhoami());
   return (
     <>

@@ -26,7 +26,7 @@ export function Shell() {
     if (!isRefused) return;
     // A home that was open to everybody may have been closed since.
     invalidate("access");
-    if (!hasToken) setAsking(true);
+    if (!hasToken && !asksToken.peek()) setAsking(true);
   }, [isRefused]);
   return (
     <>
