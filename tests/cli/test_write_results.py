@@ -28,6 +28,13 @@ def test_a_hidden_value_of_a_file_is_a_note():
     )
 
 
+def test_a_change_that_waits_for_the_broker_says_so():
+    result = WriteResult("bell in dev is at revision 2", waits_for_broker=True)
+    assert [text(line) for line in effect_lines(result)] == [
+        "  note: the broker is away; services hear of it when the broker is back"
+    ]
+
+
 def test_a_refusal_names_options():
     """Not the fields of a request, which only programs send."""
     result = WriteResult("It needs version 2.0.0. Send allow_breaking if every reader can do without", status="error")

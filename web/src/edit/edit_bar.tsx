@@ -140,7 +140,7 @@ function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) 
   // Until it is back, however long that takes.
   const waits = applied.waits && (daemon?.mqtt_connected === false || (daemon?.outbox_pending ?? 0) > 0);
   return (
-    <div class="line good" tabIndex={-1} ref={line}>
+    <div class={`line ${waits ? "info" : "good"}`} tabIndex={-1} ref={line}>
       <p>
         <strong>
           {waits
