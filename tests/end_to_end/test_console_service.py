@@ -80,6 +80,7 @@ async def test_a_flag_is_changed_by_keyboard_and_arrives_and_is_undone(module_da
         update = await _revision(mqtt, before["revision"] + 1)
         assert update["config"]["features"]["audio_generation"] is False
         assert update["changed"] == ["/features/audio_generation"]
+        await expect(bar(page).locator(".line.good")).to_be_focused()
         await expect(bar(page)).to_contain_text(f"Revision {before['revision'] + 1} is in force.")
         await expect(flag).not_to_be_checked()
         newest = module_daemon.http("GET", "/config/tts_service/history?limit=1").json["revisions"][0]
@@ -95,6 +96,7 @@ async def test_a_flag_is_changed_by_keyboard_and_arrives_and_is_undone(module_da
     assert update["config"]["features"] == before["config"]["features"]
     await expect(flag).to_be_checked()
     await expect(bar(page)).to_contain_text("is undone")
+    await expect(bar(page).locator(".line.good")).to_be_focused()
 
 
 async def _revision(mqtt: Any, revision: int) -> dict[str, Any]:

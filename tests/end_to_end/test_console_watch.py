@@ -197,7 +197,8 @@ async def test_an_edit_of_a_file_that_is_refused_stands_above_everything(
     file = daemon.environments / "dev.yaml"
     text = file.read_text()
     file.write_text(f"{text}\ndefaults: [\n")
-    await expect(page.get_by_role("alert")).to_contain_text(re.compile(r"dev\.yaml:\d+"))
+    await expect(page.get_by_role("alert")).to_contain_text("Edits of the files are refused.")
+    await expect(page.locator(".notice")).to_contain_text(re.compile(r"dev\.yaml:\d+"))
     await page.get_by_role("link", name="Drift and alerts").click()
     alert = page.get_by_role("article").filter(has_text="validation_failed")
     await expect(alert).to_contain_text("What to do: correct the file and line that the alert names")

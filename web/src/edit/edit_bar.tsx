@@ -15,13 +15,15 @@ export interface EditBarProps {
   session: Session;
   /** Why nothing can be sent; undefined if it can. */
   readOnly: string | undefined;
+  /** Whether the review is open, outside of which nothing can take the focus. */
+  reviewing: boolean;
   onReview: () => void;
   onUndo: () => void;
   onDiscard: () => void;
   onPlace: (pointer: string) => void;
 }
 
-export function EditBar({ session, readOnly, onReview, onUndo, onDiscard, onPlace }: EditBarProps) {
+export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDiscard, onPlace }: EditBarProps) {
   const count = session.edits.value.size;
   const why = session.text.value?.broken;
   const broken = why !== undefined;
@@ -32,7 +34,7 @@ export function EditBar({ session, readOnly, onReview, onUndo, onDiscard, onPlac
   const edited = count > 0 || broken;
   return (
     <section class="edit-bar" aria-label="Unsent edits" ref={box}>
-      <Applied session={session} onUndo={onUndo} />
+      <Applied session={session} reviewing={reviewing} onUndo={onUndo} />
       {session.conflicts.value.length === 0 && <Newer session={session} />}
       <Restored session={session} onDiscard={onDiscard} />
       {session.others.value.map((other) => (
@@ -126,14 +128,14 @@ function announced(session: Session): string {
 const seen = new WeakSet<object>();
 
 /** What this page applied last. Takes the focus, because the button that was pressed is gone. */
-function Applied({ session, onUndo }: { session: Session; onUndo: () => void }) {
+function Applied({ session, reviewing, onUndo }: { session: Session; reviewing: boolean; onUndo: () => void }) {
   const applied = session.applied.value;
   const line = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    if (applied === undefined || seen.has(applied)) return;
+    if (applied === undefined || reviewing || seen.has(applied)) return;
     seen.add(applied);
     line.current?.focus({ preventScroll: true });
-  }, [applied]);
+  }, [applied, reviewing]);
   const { data: daemon } = useResource("health", health, ["health", "environment"]);
   if (applied === undefined) return null;
   const { revision, before, changes, restart, how } = applied;

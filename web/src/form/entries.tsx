@@ -50,6 +50,7 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
   const isItem = outer === undefined;
   const required = outer?.required.has(name) ?? false;
   const describedBy = [
+    `${id}-marks`,
     !isItem && `${id}-about`,
     !isItem && `${id}-origin`,
     messages.length > 0 && `${id}-problems`,
@@ -61,7 +62,7 @@ function ValueEntry(props: EntryProps & { kind: Kind }) {
           {nameText(name)}
           {list !== undefined && <span class="visually-hidden"> of {list}</span>}
         </label>
-        <Marks {...props} changed={changed} />
+        <Marks {...props} id={`${id}-marks`} changed={changed} />
       </div>
       <div class="entry-control">
         {kind === "absent" ? (
@@ -186,6 +187,7 @@ function ObjectEntry(props: EntryProps) {
       onToggle={(event) => setOpen(event.currentTarget.open)}
     >
       <summary>
+        <span class="triangle" aria-hidden="true" />
         <span id={title} class="group-name">
           {nameText(name)}
           {list !== undefined && <span class="visually-hidden"> of {list}</span>}

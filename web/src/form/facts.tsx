@@ -65,8 +65,8 @@ export function isRemovedNow(form: ReturnType<typeof useForm>, pointer: string):
 }
 
 /** The states of a field in words. */
-export function Marks(props: EntryProps & { changed: boolean }) {
-  const { place, pointer, changed, outer, name } = props;
+export function Marks(props: EntryProps & { changed: boolean; id?: string }) {
+  const { place, pointer, changed, outer, name, id } = props;
   const form = useForm();
   const title = titleOf(place, name);
   // A part that is left out, such as mqtt_config, lacks nothing.
@@ -87,7 +87,7 @@ export function Marks(props: EntryProps & { changed: boolean }) {
       : `Changed, was ${show(value, 40)}`;
   }).value;
   return (
-    <span class="marks">
+    <span class="marks" {...(id === undefined ? {} : { id })}>
       {title !== undefined && <span class="muted">{title}</span>}
       {changed && <Tag tone="info">{before ?? "Will be removed"}</Tag>}
       {lacking && <Tag>Required</Tag>}

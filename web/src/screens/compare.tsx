@@ -178,6 +178,7 @@ function Overview({ sides: { env1, env2 } }: { sides: Sides }) {
           <Announcement>{done ? `${counted(differing, "service differs", "services differ")}.` : ""}</Announcement>
           {rows.length > 0 ? (
             <table class="list">
+              <caption class="visually-hidden">The services, with what differs of each</caption>
               <thead>
                 <tr>
                   <th scope="col">Service</th>

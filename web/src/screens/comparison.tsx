@@ -8,7 +8,7 @@ import { changeQuery, route } from "../router.ts";
 import { useResource } from "../store/resources.ts";
 import { mayWrite, useWhoami } from "../store/whoami.ts";
 import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
-import { Announcement, Await, Field, Notice } from "../ui/elements.tsx";
+import { Announcement, Await, Chip, Field, Notice } from "../ui/elements.tsx";
 import { useQueryText } from "../ui/query_text.ts";
 import { counted } from "../ui/words.ts";
 import { comparedChanges, matching } from "./changes.ts";
@@ -252,15 +252,14 @@ function Answer({ service, answer, target }: AnswerProps) {
           <fieldset class="chips">
             <legend class="visually-hidden">Show only</legend>
             {(Object.keys(kinds) as Show[]).map((kind) => (
-              <button
+              <Chip
                 key={kind}
-                type="button"
-                class="chip"
-                aria-pressed={kind === show}
+                pressed={kind === show}
+                count={kinds[kind].length}
                 onClick={() => changeQuery({ show: kind === "all" ? undefined : kind })}
               >
-                {labels[kind]} <span class="count">{kinds[kind].length}</span>
-              </button>
+                {labels[kind]}
+              </Chip>
             ))}
           </fieldset>
           <search class="filters">
@@ -333,6 +332,7 @@ function Incomplete({ answer }: { answer: Answers["CompareAnswer"] }) {
       {problems.map(([environment, found]) => (
         <Notice
           key={environment}
+          lasting
           tone="warning"
           title={`${answer.service} has no valid configuration in ${environment}. What its files say is compared.`}
         >
@@ -341,7 +341,7 @@ function Incomplete({ answer }: { answer: Answers["CompareAnswer"] }) {
         </Notice>
       ))}
       {(answer.remedies?.length ?? 0) > 0 && (
-        <Notice>
+        <Notice lasting>
           <Remedies commands={answer.remedies ?? []} />
         </Notice>
       )}
@@ -370,7 +370,11 @@ function Lacking({ answer }: { answer: Answers["CompareAnswer"] }) {
   const lacking = answer.lacking_secrets ?? [];
   if (lacking.length === 0) return null;
   return (
-    <Notice tone="warning" title={`${answer.env2} lacks ${counted(lacking.length, "secret")} that ${answer.env1} has.`}>
+    <Notice
+      lasting
+      tone="warning"
+      title={`${answer.env2} lacks ${counted(lacking.length, "secret")} that ${answer.env1} has.`}
+    >
       <Pointers of={lacking} />
     </Notice>
   );

@@ -6,7 +6,7 @@ import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
 import { useDeferred } from "../ui/deferred.ts";
-import { Announcement, Await, Heading, Notice, Problems, Tag, Time } from "../ui/elements.tsx";
+import { Announcement, Await, Chip, Heading, Notice, Problems, Tag, Time } from "../ui/elements.tsx";
 import { Prose } from "../ui/prose.tsx";
 import { counted } from "../ui/words.ts";
 import { type Advice, alertAdvice } from "./advice.ts";
@@ -128,16 +128,14 @@ function Findings({ findings, kind }: { findings: Finding[]; kind: string | unde
         <fieldset class="chips">
           <legend class="visually-hidden">Show only</legend>
           {[...new Set([...kinds, ...(kind === undefined ? [] : [kind])])].map((name) => (
-            <button
+            <Chip
               key={name}
-              type="button"
-              class="chip"
-              aria-pressed={name === kind}
+              pressed={name === kind}
+              count={findings.filter((finding) => finding.kind === name).length}
               onClick={() => changeQuery({ kind: name === kind ? undefined : name })}
             >
-              In {KINDS[name] ?? name}{" "}
-              <span class="count">{findings.filter((finding) => finding.kind === name).length}</span>
-            </button>
+              In {KINDS[name] ?? name}
+            </Chip>
           ))}
         </fieldset>
       )}

@@ -134,6 +134,7 @@ function Lacking({ item, active }: { item: Environment; active: string }) {
         These secrets are in {active}, and not in {item.name}:
       </p>
       <table class="list">
+        <caption class="visually-hidden">The secrets that {item.name} lacks</caption>
         <thead>
           <tr>
             <th scope="col">Service</th>

@@ -29,6 +29,7 @@ export function Environments() {
             <RefusedEdits edits={data.refused_edits ?? []} />
             {data.environments.length === 0 && <p class="empty">The files define no environment.</p>}
             <table class="list">
+              <caption class="visually-hidden">The environments</caption>
               <thead>
                 <tr>
                   <th scope="col">Environment</th>

@@ -67,7 +67,7 @@ function Summary({ health }: { health: Health }) {
   const { tone, title } = SUMMARIES[health.status];
   const alerts = Object.entries(health.alerts);
   return (
-    <Notice tone={tone} title={title}>
+    <Notice lasting tone={tone} title={title}>
       {!health.mqtt_connected && <p>It is not connected to the broker; it tries again by itself.</p>}
       {alerts.length > 0 && (
         <ul class="problems">
@@ -214,6 +214,7 @@ function Daemons({ data }: { data: Replicas }) {
       )}
       {data.format_waits && <Notice title="The format of the database waits."> {data.format_waits}</Notice>}
       <table class="list">
+        <caption class="visually-hidden">The daemons of this home</caption>
         <thead>
           <tr>
             <th scope="col">Daemon</th>

@@ -97,6 +97,7 @@ function Revisions({ service, env, data }: HistoryProps & { data: History }) {
         {more ? ", the newest ones; there are older ones." : "."}
       </p>
       <table class="list history">
+        <caption class="visually-hidden">The revisions, newest first</caption>
         <thead>
           <tr>
             <th scope="col">Revision</th>

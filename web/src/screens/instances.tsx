@@ -71,6 +71,7 @@ interface Group {
 function InstanceTable({ groups, withService = false }: { groups: Group[]; withService?: boolean }) {
   return (
     <table class="list">
+      <caption class="visually-hidden">The copies</caption>
       <thead>
         <tr>
           {withService && <th scope="col">Service</th>}

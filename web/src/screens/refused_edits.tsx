@@ -7,7 +7,7 @@ import { Notice } from "../ui/elements.tsx";
 export function RefusedEdits({ edits }: { edits: readonly RefusedEdit[] }) {
   if (edits.length === 0) return null;
   return (
-    <Notice tone="warning" title="Edits of the files are refused. What was in force before goes on.">
+    <Notice lasting tone="warning" title="Edits of the files are refused. What was in force before goes on.">
       <RefusedList edits={edits} />
     </Notice>
   );

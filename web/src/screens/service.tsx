@@ -223,6 +223,7 @@ function Opened({ route, name, data, tree, withoutSchema, explained, status }: P
       <EditBar
         session={session}
         readOnly={readOnly}
+        reviewing={route.query.review !== undefined}
         onReview={() => review({ kind: "edits" })}
         onUndo={undo}
         onDiscard={() => enter({ env: data.environment, discard: "1" })}
@@ -256,7 +257,7 @@ function NotYet({ data, name, onPlace }: { data: Configuration; name: string; on
     );
   }
   return (
-    <Notice tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
+    <Notice lasting tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
       <p>What the files say of it is not valid. It begins with the first change that makes it valid.</p>
       <ul>
         {data.problems.map(({ message }) => (

@@ -121,7 +121,7 @@ function Refusals({ name, refused }: { name: string; refused: Configuration["ref
     );
   }
   return (
-    <Notice tone="warning" title="Edits of files are refused; what was in force before goes on.">
+    <Notice lasting tone="warning" title="Edits of files are refused; what was in force before goes on.">
       <RefusedList edits={named} />
       {others > 0 && <a href={servicesHref.value}>All refused edits</a>}
     </Notice>

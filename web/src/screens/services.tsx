@@ -11,7 +11,7 @@ import { draftsOf } from "../store/drafts.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
 import { useWhoami } from "../store/whoami.ts";
-import { Announcement, Await, Field, Heading, Notice, Time } from "../ui/elements.tsx";
+import { Announcement, Await, Chip, Field, Heading, Notice, Time } from "../ui/elements.tsx";
 import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
 import { ASK_TOKEN } from "../ui/token_dialog.tsx";
@@ -136,6 +136,7 @@ function Invalid({ services, env }: { services: InvalidService[]; env: string | 
   if (environment === undefined || services.length === 0) return null;
   return (
     <Notice
+      lasting
       tone="warning"
       title={`${counted(services.length, "service has", "services have")} no configuration in ${environment}.`}
     >
@@ -248,15 +249,14 @@ function FilterChips({
         if (name === "invalid" && counts[at] === 0 && !pressed) return null;
         const others = filters.filter((other) => other !== name);
         return (
-          <button
+          <Chip
             key={name}
-            type="button"
-            class="chip"
-            aria-pressed={pressed}
+            pressed={pressed}
+            count={counts[at]}
             onClick={() => changeQuery({ only: (pressed ? others : [...filters, name]).join(",") })}
           >
-            {title} <span class="count">{counts[at]}</span>
-          </button>
+            {title}
+          </Chip>
         );
       })}
       {children}

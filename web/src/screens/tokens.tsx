@@ -170,6 +170,7 @@ function List({
   const ordered = [...tokens].sort((one, other) => Number(other.created) - Number(one.created));
   return (
     <table class="list">
+      <caption class="visually-hidden">The tokens</caption>
       <thead>
         <tr>
           <th scope="col">Name</th>

@@ -14,20 +14,43 @@ export function Tag({ tone = "neutral", children }: { tone?: Tone; children: Com
   return <span class={`tag ${tone}`}>{children}</span>;
 }
 
+/** A button that stays pressed, for one of several filters. Its sign is for those who see it. */
+export function Chip({
+  pressed,
+  count,
+  onClick,
+  children,
+}: {
+  pressed: boolean;
+  count: number | undefined;
+  onClick: () => void;
+  children: ComponentChildren;
+}) {
+  return (
+    <button type="button" class="chip" aria-pressed={pressed} onClick={onClick}>
+      {pressed && <span aria-hidden="true">✓ </span>}
+      {children} <span class="count">{count}</span>
+    </button>
+  );
+}
+
 /** A message to the user; `bad` and `warning` ones are announced at once by a screen reader. */
 export function Notice({
   tone = "info",
   title,
+  lasting = false,
   children,
 }: {
   tone?: Tone;
   title?: string;
+  /** Whether it tells of a state that may last for days: then its title alone is announced, and the rest is there to be read. */
+  lasting?: boolean;
   children?: ComponentChildren;
 }) {
   const role = tone === "bad" || tone === "warning" ? "alert" : "status";
   return (
-    <div class={`notice ${tone}`} role={role}>
-      {title && <strong>{title}</strong>}
+    <div class={`notice ${tone}`} {...(lasting ? {} : { role })}>
+      {title && <strong {...(lasting ? { role } : {})}>{title}</strong>}
       {children}
     </div>
   );
