@@ -1,1 +1,1 @@
-import{b as e,l as t,w as n}from"./app.js";function r({otherwise:r,children:i}){return e(t,{of:n(),children:({admin:e})=>e?i:r})}export{r as t};
+import{T as e,l as t,x as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
