@@ -253,7 +253,8 @@ async def test_a_field_says_what_the_schema_and_the_files_say(home: Daemon, cons
     await expect(name).to_contain_text("Needs a restart")
     await expect(_control(page, "/settings/name")).to_have_accessible_description(
         re.compile(
-            r"Needs a restart.*What it is called\..*1 to 20 characters; default zoo; environment variable ZOO_NAME\..*of the schema"
+            r"Needs a restart.*What it is called\..*1 to 20 characters; default zoo; "
+            r"environment variable ZOO_NAME\..*of the schema"
         )
     )
     line = 1 + (home.environments / "base.yaml").read_text().splitlines().index("      level: WARNING")
