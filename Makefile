@@ -47,6 +47,7 @@ format: $(VENV)/installed-dev web/node_modules/.installed  ## Fix style and form
 
 console: web/node_modules/.installed  ## Build the console from web/ into the files that the daemon serves
 	$(NPM) run --silent types -- src/api/types.ts
+	$(NPM) run --silent shapes
 	$(NPM) run --silent advice
 	$(NPM) run --silent format
 	$(NPM) run --silent build

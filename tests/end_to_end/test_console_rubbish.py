@@ -1,5 +1,7 @@
 """The console among things that are no sense: what others left in the browser's storage, and answers of no daemon."""
 
+import re
+
 from playwright.async_api import Route, expect
 
 from console_browser import Console, settled
@@ -43,6 +45,37 @@ async def test_a_program_that_answers_something_else_is_no_daemon(module_daemon:
         await console.show(module_daemon, "#/services", page)
         await expect(page.locator("main")).to_contain_text("is this the daemon, or a proxy?")
         await page.close()
+
+
+async def test_an_answer_of_another_form_is_said_and_looked_for_again(module_daemon: Daemon, console: Console):
+    """As of another version of the daemon; what does not need it goes on, and what was typed stays."""
+    page = await console.page()
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(json={"status": "success", "request_id": None})
+
+    await page.route("**/config/schema/*", answer)
+    await console.show(module_daemon, "#/services/sonos_service", page)
+    said = page.get_by_text(re.compile("^The answer to GET .* is not what this page expects: /service is missing"))
+    await expect(said.first).to_be_visible()
+    await page.get_by_role("link", name="History", exact=True).click()
+    await expect(page.get_by_role("rowheader", name="Revision 1")).to_be_visible()
+    await page.get_by_role("link", name="Form", exact=True).click()
+    await page.unroute_all()
+    again = page.get_by_role("button", name="Look again").first
+    await again.click()
+    level = page.get_by_label("log_level", exact=True)
+    await level.select_option("ERROR")
+    await expect(said).to_have_count(0)
+    await page.route("**/config/sonos_service?*", answer)
+    module_daemon.http("PATCH", "/config/sonos_service", {"limits": {"requests_per_minute": 7}})
+    await expect(said.first).to_be_visible()
+    await expect(level.locator("option:checked")).to_have_text("ERROR")
+    await page.unroute_all()
+    await again.click()
+    await expect(page.get_by_label("requests_per_minute", exact=True)).to_have_value("7")
+    await expect(said).to_have_count(0)
+    await expect(level.locator("option:checked")).to_have_text("ERROR")
 
 
 async def test_a_time_that_no_calendar_has_is_shown(module_daemon: Daemon, console: Console):

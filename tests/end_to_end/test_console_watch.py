@@ -465,13 +465,19 @@ async def test_the_health_is_told_in_words_and_without_events_too(module_daemon:
 
 
 async def test_a_screen_that_fails_leaves_the_rest_of_the_page(module_daemon: Daemon, console: Console):
-    """What the daemon could not mean makes one screen say so; the others go on."""
+    """A fault of the page makes one screen say so; the others go on."""
     page = await console.page()
+    found = {"kind": "file", "subject": "dev.yaml", "message": "It differs.", "since": 1}
 
-    async def broken(route: Any) -> None:
-        await route.fulfill(json={"status": "success", "request_id": None, "drift": None, "found": {}})
+    async def drift(route: Any) -> None:
+        await route.fulfill(json={"status": "success", "request_id": None, "drift": [found], "found": {"file": 1}})
 
-    await page.route(re.compile(r"/drift$"), broken)
+    # The time of a difference cannot be written.
+    await page.add_init_script(
+        """Object.defineProperty(Intl.DateTimeFormat.prototype, "format", {
+             get: () => { if (location.hash === "#/drift") throw new Error("a fault"); return String; } })"""
+    )
+    await page.route(re.compile(r"/drift$"), drift)
     await console.show(module_daemon, "#/drift", page)
     await expect(page.get_by_role("alert")).to_contain_text("This screen failed.")
     await page.get_by_role("link", name="Health", exact=True).click()

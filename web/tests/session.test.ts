@@ -64,8 +64,15 @@ const JSON_TEXT = { format: "json", text: "", secretNames: new Set<string>() } a
 const set = (value: Json): Edit => ({ kind: "set", value });
 
 function history(...entries: { revision: number; changed: string[] }[]): void {
-  const revisions = entries.map((entry) => ({ author: "ann", timestamp: 1, cause: "api", comment: null, ...entry }));
-  answers.set(`config/${service}/history`, { revisions: revisions as unknown as HistoryItem[] });
+  const rest = { sequence: 1, version: "1.0.0", checksum: "", breaking: false, restart_required: [] };
+  const made = { author: "ann", timestamp: 1, cause: "api", comment: null } as const;
+  const revisions = entries.map((entry): HistoryItem => ({ ...rest, ...made, ...entry }));
+  answers.set(`config/${service}/history`, { service, environment: "dev", revisions, next: null });
+}
+
+/** Return what the daemon answers with a configuration. */
+function answerOf(at: Base): object {
+  return { ...at, service, environment: "dev", version: "1.0.0", last_updated: 1, sequence: 1, checksum: "" };
 }
 
 async function opened(at = base(7)): Promise<Session> {
@@ -147,7 +154,7 @@ test("a draft of a tab that is not open comes back, merged with what changed sin
   ]);
   const draft = { revision: 7, epoch: 1, time: 1, edits, secrets: ["/password"], conflicts: [], comment: "why" };
   keepDraftText({ service, environment: "dev", tab: "gone" }, JSON.stringify(draft));
-  answers.set(`config/${service}?environment=dev&revision=7`, { ...base(7) });
+  answers.set(`config/${service}?environment=dev&revision=7`, answerOf(base(7)));
   history({ revision: 8, changed: ["/a"] });
   const session = await opened(base(8, { a: 2 }));
   assert.deepEqual([...session.edits.value.keys()], ["/a", "/b/c"]);
@@ -226,7 +233,7 @@ test("a text that is older than the configuration does not undo what others did"
 });
 
 test("another screen adds an edit to the draft", async () => {
-  answers.set(`config/${service}?environment=dev`, { ...base(7), environment: "dev" });
+  answers.set(`config/${service}?environment=dev`, answerOf(base(7)));
   await addEdit(service, "dev", "/a", set(3));
   const session = await opened();
   assert.deepEqual([...session.edits.value], [["/a", set(3)]]);

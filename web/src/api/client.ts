@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { PREFIX } from "../memory.ts";
+import { whatIsWrong } from "./answer_shape.ts";
 import { format, isObject, type Json, parse } from "./json.ts";
 import type { components } from "./types.ts";
 
@@ -13,6 +14,9 @@ const TOKEN = `${PREFIX}token`;
 export const token = signal(stored());
 /** Whether the daemon refused the last request for want of a token, or because the token is not valid. */
 export const unauthorized = signal<string | undefined>(undefined);
+
+/** The last answer that this page cannot show, until the same path has one that it can. */
+export const unexpected = signal<{ path: string; message: string } | undefined>(undefined);
 
 let refusedPath: string | undefined;
 
@@ -103,7 +107,7 @@ export function headers(used = token.peek()): Headers {
 /**
  * Send a request and return its answer, whose numbers are as in `json.ts`.
  *
- * @throws RequestError if the daemon refuses it or cannot be reached.
+ * @throws RequestError if the daemon refuses it or cannot be reached, or if the answer is none of this API.
  */
 export async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
   const used = options.token ?? token.peek();
@@ -140,6 +144,13 @@ export async function request<T>(method: string, path: string, options: Options 
     throw new RequestError("internal", response.status, message, [], {});
   }
   if (response.ok || (isObject(body) && body.status === "success")) {
+    const wrong = whatIsWrong(method, path, body);
+    if (wrong !== undefined) {
+      const message = `The answer to ${method} ${path} is not what this page expects: ${wrong}.`;
+      unexpected.value = { path, message };
+      throw new RequestError("internal", response.status, message, [], {});
+    }
+    if (unexpected.peek()?.path === path) unexpected.value = undefined;
     // Some answers need no token, so they do not say that the others are allowed by now.
     if (refusedPath === path && used === token.peek()) unauthorized.value = undefined;
     return body as T;
@@ -157,12 +168,16 @@ export function refused(response: Response, body: Json, used = token.peek()): Re
     typeof object.code === "string" ? object.code : "internal",
     response.status,
     message,
-    Array.isArray(object.problems) ? (object.problems as unknown as Problem[]) : [],
+    Array.isArray(object.problems) ? object.problems.filter(isProblem) : [],
     object,
     seconds(response.headers.get("Retry-After")),
   );
   if (error.code === "unauthorized" && used === token.peek()) unauthorized.value = message;
   return error;
+}
+
+function isProblem(value: unknown): value is Problem {
+  return isObject(value) && typeof value.pointer === "string" && typeof value.message === "string";
 }
 
 function seconds(text: string | null): number | undefined {

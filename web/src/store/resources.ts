@@ -233,7 +233,7 @@ export function changeResource<T>(key: string, change: (data: T) => T | undefine
 }
 
 /** Note that everything may be out of date. */
-function invalidateAll(): void {
+export function invalidateAll(): void {
   for (const resource of resources.values()) resource.invalidate();
 }
 

@@ -93,10 +93,28 @@ export function Problems({ problems, onPlace }: { problems: Problem[]; onPlace?:
 }
 
 /** Show what was loaded; while nothing is there yet, that it is loading, or why it failed. */
-export function Await<T>({ of, children }: { of: Loaded<T>; children: (data: T) => ComponentChildren }) {
-  const { data, error, loading } = of;
+export function Await<T>({
+  of,
+  children,
+}: {
+  of: Loaded<T> & { refresh?: () => Promise<void> };
+  children: (data: T) => ComponentChildren;
+}) {
+  const { data, error, loading, refresh } = of;
   if (data === undefined) {
-    if (error !== undefined) return error.code === "unauthorized" ? null : <ErrorSummary error={error} />;
+    if (error !== undefined) {
+      if (error.code === "unauthorized") return null;
+      return (
+        <>
+          <ErrorSummary error={error} />
+          {refresh !== undefined && (
+            <button type="button" onClick={() => void refresh()}>
+              Look again
+            </button>
+          )}
+        </>
+      );
+    }
     return loading ? (
       <p class="loading" role="status">
         Loading …

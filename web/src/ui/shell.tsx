@@ -1,14 +1,14 @@
 /** The frame around each screen: navigation, the state of daemon and connection, who one is, theme and token. */
 
 import { useEffect, useState } from "preact/hooks";
-import { token, unauthorized, useToken } from "../api/client.ts";
+import { token, unauthorized, unexpected, useToken } from "../api/client.ts";
 import { connection, refusal } from "../api/event_stream.ts";
 import { isObject } from "../api/json.ts";
 import { type Health, health } from "../api/queries.ts";
 import { href, route } from "../router.ts";
 import { servicesHref } from "../screens/services.tsx";
 import { findScreen, PLACES, type Place, type Screen } from "../screens.ts";
-import { invalidate, onEvent, useResource } from "../store/resources.ts";
+import { invalidate, invalidateAll, onEvent, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { type Theme, theme } from "../theme.ts";
 import { Heading, Notice, Tag, type Tone } from "./elements.tsx";
@@ -39,6 +39,7 @@ export function Shell() {
           <Lost />
           <NotLive />
           <Updated />
+          <Unexpected />
           <FailureNotice />
           {isRefused && (
             <Notice
@@ -233,6 +234,28 @@ function Updated() {
       <button type="button" onClick={() => location.reload()}>
         Load the page again
       </button>
+    </Notice>
+  );
+}
+
+/** Tells that another program, or another version of the daemon, answers than the one this page is for. */
+function Unexpected() {
+  if (unexpected.value === undefined) return null;
+  return (
+    <Notice title="An answer is not what this page expects.">
+      <p>{unexpected.value.message}</p>
+      <p>
+        If the daemon was updated, load the page again; otherwise see whether a proxy answers in its place. Drafts are
+        kept.
+      </p>
+      <div class="buttons">
+        <button type="button" onClick={invalidateAll}>
+          Look again
+        </button>
+        <button type="button" onClick={() => location.reload()}>
+          Load the page again
+        </button>
+      </div>
     </Notice>
   );
 }
