@@ -18,7 +18,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
     checksum: "s",
     refused_edits: "~[@RefusedEdit",
   },
-  RefusedEdit: { file: "s", line: "?n", message: "~?s" },
+  RefusedEdit: { file: "s", line: "?n", message: "~?s", service: "~?s" },
   WriteAnswer: {
     service: "s",
     config: "o",
@@ -54,7 +54,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   },
   ValueChange: {},
   ValidateAnswer: { valid: "b", problems: "[@Problem", warnings: "~[s", warning_details: "~[@WarningDetail" },
-  Problem: { pointer: "s", message: "s" },
+  Problem: { pointer: "s", message: "s", file: "~s", line: "~n", service: "~s" },
   SchemaAnswer: { service: "s", schema: "o", version: "s" },
   ListAnswer: {
     configs: "[@ListItem",
