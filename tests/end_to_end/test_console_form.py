@@ -408,6 +408,11 @@ async def test_items_are_added_moved_and_removed_by_keyboard(home: Daemon, conso
     await tab_to(page, _field(page, "/settings/rooms").locator("summary").first)
     await page.keyboard.press("Enter")
     await expect(_field(page, "/settings/rooms/kitchen")).to_be_hidden()
+    # What is closed is so when the page is loaded again.
+    await expect(page).to_have_url(re.compile("shut=%2Fsettings%2Frooms"))
+    await page.reload()
+    await expect(_field(page, "/settings/topics")).to_be_visible()
+    await expect(_field(page, "/settings/rooms/kitchen")).to_be_hidden()
 
 
 async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console: Console):

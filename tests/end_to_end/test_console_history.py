@@ -249,11 +249,15 @@ async def test_an_environment_is_activated_after_its_dry_run(home: Daemon, conso
     await console.picture(page, "activate")
     await axe(page)
     before = home.http("GET", "/environments").json["active"]
+    # What somebody closed or opened is in the address.
+    await page.get_by_text("Nothing else in all 3 services").click()
+    await expect(page).to_have_url(re.compile("shut=-alike"))
     ask = page.get_by_role("button", name="Activate staging: 3 services change")
     await press(page, ask)
     dialog = page.get_by_role("dialog")
     await dialog.get_by_label("Comment").fill("the house is empty")
     await has_address(page, dialog, ask)
+    await expect(page.locator("ul.names")).to_be_hidden()
     await expect(dialog.get_by_label("Comment")).to_have_value("the house is empty")
     await console.picture(page, "activate-question")
     # Somebody changes what it would change, after it was looked at.

@@ -441,6 +441,21 @@ async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console
     await log.first.get_by_role("link", name=str(again["revision"]), exact=True).click()
     await expect(page).to_have_url(re.compile(rf"tab=history&rev={again['revision']}"))
 
+    # How far back somebody went is in the address.
+    async def short(route: Any) -> None:
+        await route.continue_(url=route.request.url.replace("limit=200", "limit=2"))
+
+    await page.route(re.compile(r"/audit\?"), short)
+    await console.show(module_daemon, "#/audit", page)
+    for count in (4, 6):
+        await page.get_by_role("button", name="Load older entries").click()
+        await expect(log).to_have_count(count)
+    await expect(page).to_have_url(re.compile("older=2$"))
+    await page.reload()
+    await expect(log).to_have_count(6)
+    await page.get_by_label("Outcome").select_option("done")
+    await expect(page).to_have_url(re.compile("outcome=done$"))
+
 
 async def test_the_health_is_told_in_words_and_without_events_too(module_daemon: Daemon, console: Console):
     """A page for which no stream is left says so, and is live as soon as there is one."""

@@ -4,6 +4,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useId, useMemo, useRef } from "preact/hooks";
 import { Tag } from "../ui/elements.tsx";
+import { useOpened } from "../ui/opened.ts";
 import { Prose } from "../ui/prose.tsx";
 import { count } from "./checks.ts";
 import { Control } from "./controls.tsx";
@@ -175,16 +176,24 @@ function ObjectEntry(props: EntryProps) {
   }).value;
   const removed = useComputed(() => isRemovedNow(form, pointer)).value;
   const isSet = useComputed(() => find(form.current.value, pointer) !== undefined).value;
-  const [open, setOpen] = useKept("open", pointer, () => isOpenAtFirst(name, trail.length, names.length, isSet));
+  const [opened, setOpened] = useOpened(pointer, () => isOpenAtFirst(name, trail.length, names.length, isSet));
+  // What a filter or a problem opened stays so, and is no state of its own in the address.
+  const [revealed, setRevealed] = useKept("revealed", pointer, () => false);
   useEffect(() => {
-    if (reveals) setOpen(true);
+    if (reveals) setRevealed(true);
   }, [reveals]);
+  const open = opened || revealed || reveals;
   return (
     <details
       class={`group depth-${Math.min(trail.length, 3)}`}
       data-pointer={pointer}
-      open={open || reveals}
-      onToggle={(event) => setOpen(event.currentTarget.open)}
+      open={open}
+      onToggle={(event) => {
+        const now = event.currentTarget.open;
+        if (now === open) return;
+        setRevealed(false);
+        setOpened(now);
+      }}
     >
       <summary>
         <span class="triangle" aria-hidden="true" />
@@ -213,7 +222,7 @@ function ObjectEntry(props: EntryProps) {
           </p>
         )}
         <Problems id={`${title}-problems`} messages={messages} />
-        {(open || reveals) && !removed && <Members place={place} pointer={pointer} trail={trail} />}
+        {open && !removed && <Members place={place} pointer={pointer} trail={trail} />}
         {!form.readOnly.value && !removed && isOpen(place.node) && (
           <AddMember place={place} pointer={pointer} name={nameText(name)} />
         )}

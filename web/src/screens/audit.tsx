@@ -2,8 +2,8 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { failure, type RequestError } from "../api/client.ts";
-import { type Audited, type AuditFilter, audit } from "../api/queries.ts";
-import { changeQuery, href } from "../router.ts";
+import { type Audit, type Audited, type AuditFilter, audit } from "../api/queries.ts";
+import { changeQuery, href, route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
@@ -21,6 +21,7 @@ import {
   type Tone,
 } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
+import { positive } from "./history_queries.ts";
 
 const OUTCOMES: Record<Audited["outcome"], { tone: Tone; text: string }> = {
   done: { tone: "good", text: "done" },
@@ -31,8 +32,12 @@ const OUTCOMES: Record<Audited["outcome"], { tone: Tone; text: string }> = {
 
 /** So many empty pages are passed over at once. */
 const MOST_EMPTY = 20;
+/** So many pages of older entries are loaded with a page that is loaded again; further ones on demand. */
+const MOST_AGAIN = 50;
+/** So many older entries are kept when newer ones take the first page. */
+const MOST_KEPT = 10_000;
 
-/** The newest entries; what is searched for lies in the address. */
+/** The newest entries; in the address lie what is searched for, and `older`, how many pages of older ones are shown. */
 export function AuditScreen({ route }: ScreenProps) {
   return (
     <>
@@ -58,7 +63,7 @@ function Log({ query: { service, who, outcome } }: { query: AuditFilter }) {
             <select
               id={id}
               value={outcome ?? ""}
-              onChange={(event) => changeQuery({ outcome: event.currentTarget.value })}
+              onChange={(event) => changeQuery({ outcome: event.currentTarget.value, older: undefined })}
             >
               <option value="">all</option>
               {Object.entries(OUTCOMES).map(([name, { text }]) => (
@@ -90,7 +95,7 @@ function Filter({ label, name, value, hint }: { label: string; name: string; val
           placeholder={hint}
           autoComplete="off"
           spellcheck={false}
-          onChange={(event) => changeQuery({ [name]: event.currentTarget.value.trim() })}
+          onChange={(event) => changeQuery({ [name]: event.currentTarget.value.trim(), older: undefined })}
         />
       )}
     </Field>
@@ -103,36 +108,60 @@ interface EntriesProps {
   filter: AuditFilter;
 }
 
+interface Older {
+  entries: Audited[];
+  /** Before which place there may be more; null if there are none. */
+  next: number | null;
+}
+
 function Entries({ newest, next, filter }: EntriesProps) {
   // The first page is loaded again with each new entry; what was loaded of the pages after it stays.
-  const [older, setOlder] = useState<{ entries: Audited[]; next: number | null }>({ entries: [], next });
+  const [older, setOlder] = useState<Older>({ entries: [], next });
   const [error, setError] = useState<RequestError>();
   const [loading, setLoading] = useState(false);
   const before = useRef<Audited[]>(newest);
+  // How many pages of older entries are shown, or about to be.
+  const pages = useRef(0);
   useEffect(() => {
-    const kept = [...before.current, ...older.entries];
+    const shown = before.current;
+    before.current = newest;
     const last = newest.at(-1)?.sequence ?? 0;
     // More came than a page has: between the two there is a gap, so what was loaded is dropped.
-    const isGap = kept.length > 0 && (kept[0]?.sequence ?? 0) < last;
-    if (isGap || older.entries.length === 0) setOlder({ entries: [], next });
-    else setOlder({ entries: kept.filter(({ sequence }) => sequence < last), next: older.next });
-    before.current = newest;
+    if ((shown[0]?.sequence ?? last) < last) changeQuery({ older: undefined });
+    if ((shown[0]?.sequence ?? last) < last || pages.current === 0) {
+      pages.current = 0;
+      setOlder({ entries: [], next });
+    } else setOlder((known) => shortened([...shown, ...known.entries], last, known.next));
   }, [newest]);
-  async function load() {
+  async function load(count = 1) {
+    const [begun, from] = [pages.current, older.next];
+    pages.current += count;
     setLoading(true);
     try {
-      let page = await audit(filter, older.next ?? undefined);
-      // A page of which no entry is meant may be empty.
-      for (let more = 0; page.entries.length === 0 && page.next !== null && more < MOST_EMPTY; more += 1)
-        page = await audit(filter, page.next);
-      setOlder({ entries: [...older.entries, ...page.entries], next: page.next });
+      const found: Older = { entries: [], next: from };
+      let loaded = 0;
+      for (; loaded < count && found.next !== null; loaded += 1) {
+        const page = await olderPage(filter, found.next);
+        found.entries.push(...page.entries);
+        found.next = page.next;
+      }
+      // What was loaded before was dropped meanwhile.
+      if (pages.current !== begun + count) return;
+      pages.current = begun + loaded;
+      setOlder((known) => ({ entries: [...known.entries, ...found.entries], next: found.next }));
       setError(undefined);
+      changeQuery({ older: pages.current });
     } catch (reason) {
+      pages.current = begun;
       setError(failure(reason));
     } finally {
       setLoading(false);
     }
   }
+  useEffect(() => {
+    const wanted = Math.min(positive(route.peek().query.older) ?? 0, MOST_AGAIN);
+    if (wanted > 0) void load(wanted);
+  }, []);
   const last = newest.at(-1)?.sequence ?? 0;
   const all = [...newest, ...older.entries.filter(({ sequence }) => sequence < last)];
   const shown = useDeferred(all.length);
@@ -180,6 +209,22 @@ function Entries({ newest, next, filter }: EntriesProps) {
       </p>
     </>
   );
+}
+
+/** Return the entries before a place, of many the newest ones; `next` is the place after them, as far as it is known. */
+function shortened(entries: Audited[], last: number, next: number | null): Older {
+  const kept = entries.filter(({ sequence }) => sequence < last);
+  return kept.length <= MOST_KEPT
+    ? { entries: kept, next }
+    : { entries: kept.slice(0, MOST_KEPT), next: kept[MOST_KEPT - 1]?.sequence ?? next };
+}
+
+/** Load the entries before a place; a page of which no entry is meant may be empty. */
+async function olderPage(filter: AuditFilter, before: number): Promise<Audit> {
+  let page = await audit(filter, before);
+  for (let more = 0; page.entries.length === 0 && page.next !== null && more < MOST_EMPTY; more += 1)
+    page = await audit(filter, page.next);
+  return page;
 }
 
 function EntryRow({ entry }: { entry: Audited }) {

@@ -337,7 +337,11 @@ function Incomplete({ answer }: { answer: Answers["CompareAnswer"] }) {
           title={`${answer.service} has no valid configuration in ${environment}. What its files say is compared.`}
         >
           <ProblemList problems={found} />
-          <OtherMissing pointers={answer.missing?.[environment] ?? []} problems={found} />
+          <OtherMissing
+            name={`missing:${environment}`}
+            pointers={answer.missing?.[environment] ?? []}
+            problems={found}
+          />
         </Notice>
       ))}
       {(answer.remedies?.length ?? 0) > 0 && (
@@ -350,9 +354,11 @@ function Incomplete({ answer }: { answer: Answers["CompareAnswer"] }) {
 }
 
 function OtherMissing({
+  name,
   pointers,
   problems,
 }: {
+  name: string;
   pointers: readonly string[];
   problems: readonly Answers["Problem"][];
 }) {
@@ -361,7 +367,7 @@ function OtherMissing({
   return (
     <>
       <p>Missing:</p>
-      <Pointers of={others} />
+      <Pointers name={name} of={others} />
     </>
   );
 }
@@ -375,7 +381,7 @@ function Lacking({ answer }: { answer: Answers["CompareAnswer"] }) {
       tone="warning"
       title={`${answer.env2} lacks ${counted(lacking.length, "secret")} that ${answer.env1} has.`}
     >
-      <Pointers of={lacking} />
+      <Pointers name="lacking" of={lacking} />
     </Notice>
   );
 }

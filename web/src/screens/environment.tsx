@@ -264,7 +264,7 @@ function Impossible({ error, item, active }: { error: RequestError; item: Enviro
       </Notice>
       <Remedies commands={item.remedies ?? []} />
       {hasChanges && (
-        <Disclosure summary="What would change apart from that">
+        <Disclosure name="-apart" summary="What would change apart from that">
           <HomeChanges answer={answer} env={item.name} compare={comparison(active, item.name)} />
         </Disclosure>
       )}

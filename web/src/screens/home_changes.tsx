@@ -34,10 +34,17 @@ interface Props {
   compare?: (service: string) => string;
   /** The environment in which the services are. */
   env: string;
+  /** Begins the names of the parts that can be opened, where a screen shows several answers. */
+  of?: string;
 }
 
 /** The services of an activation or a reload: old and new values, what is new or gone, who restarts, lacking secrets. */
-export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
+export function HomeChanges(props: Props) {
+  // The same element at each rendering of the screen around: of a large home, these are many.
+  return useMemo(() => <Changes {...props} />, [props.answer, props.env, props.of]);
+}
+
+function Changes({ answer, noun = "service", compare, env, of = "" }: Props) {
   const { shared, services, places } = useMemo(
     () => homeChanges(answer.changes ?? {}, answer.changes_left_out),
     [answer],
@@ -55,6 +62,7 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
       {answer.waits_for_broker && <BrokerAway />}
       {lacking.length > 0 && (
         <Disclosure
+          name={`${of}-lacking`}
           class="panel"
           open={lacking.length < FEW}
           summary={
@@ -67,14 +75,16 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
           <ul class="pointers">
             {lacking.map(([service, pointers]) => (
               <li key={service}>
-                <a href={href(["services", service], { env })}>{service}</a>: <Pointers of={pointers} few={3} />
+                <a href={href(["services", service], { env })}>{service}</a>:{" "}
+                <Pointers name={`${of}-lacking:${service}`} of={pointers} few={3} />
               </li>
             ))}
           </ul>
         </Disclosure>
       )}
-      <Names title="without a configuration before" names={answer.added} tone="info" tag="new" env={env} />
+      <Names of={of} title="without a configuration before" names={answer.added} tone="info" tag="new" env={env} />
       <Names
+        of={of}
         title="without a configuration afterwards"
         names={answer.removed}
         tone="bad"
@@ -88,7 +98,7 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
         </p>
       )}
       {shared.length > 0 && (
-        <Disclosure class="panel" open summary={`In most ${noun}s`}>
+        <Disclosure name={`${of}-common`} class="panel" open summary={`In most ${noun}s`}>
           <Differences
             changes={shared.map(({ change }) => change)}
             beside={({ pointer }) => (
@@ -97,10 +107,11 @@ export function HomeChanges({ answer, noun = "service", compare, env }: Props) {
           />
         </Disclosure>
       )}
-      {alike.length > 0 && <Alike names={alike} all={services.length} restarting={restarting} noun={noun} />}
+      {alike.length > 0 && <Alike of={of} names={alike} all={services.length} restarting={restarting} noun={noun} />}
       {different.slice(0, shown).map((found) => (
         <Changed
           key={found.service}
+          of={of}
           found={found}
           restart={restarting.has(found.service)}
           open={different.length <= FEW_SERVICES}
@@ -124,16 +135,18 @@ const MANY = 12;
 const FEW_SERVICES = 40;
 
 interface AlikeProps {
+  of: string;
   names: readonly string[];
   all: number;
   restarting: ReadonlySet<string>;
   noun: string;
 }
 
-function Alike({ names, all, restarting, noun }: AlikeProps) {
+function Alike({ of, names, all, restarting, noun }: AlikeProps) {
   const marked = names.filter((name) => restarting.has(name));
   return (
     <Disclosure
+      name={`${of}-alike`}
       class="panel"
       open={names.length <= FEW_SERVICES}
       summary={
@@ -155,17 +168,19 @@ function Alike({ names, all, restarting, noun }: AlikeProps) {
 }
 
 interface ChangedProps {
+  of: string;
   found: ServiceChanges;
   restart: boolean;
   open: boolean;
   compare?: string;
 }
 
-function Changed({ found, restart, open, compare }: ChangedProps) {
+function Changed({ of, found, restart, open, compare }: ChangedProps) {
   const { service, changes, count, leftOut } = found;
   const own = ownPlaces(found);
   return (
     <Disclosure
+      name={`${of}${service}`}
       class="panel"
       open={open && own <= MANY}
       summary={
@@ -190,6 +205,7 @@ function Changed({ found, restart, open, compare }: ChangedProps) {
 }
 
 interface NamesProps {
+  of: string;
   title: string;
   names: readonly string[] | undefined;
   tone: "info" | "bad";
@@ -197,10 +213,11 @@ interface NamesProps {
   env: string;
 }
 
-function Names({ title, names = [], tone, tag, env }: NamesProps) {
+function Names({ of, title, names = [], tone, tag, env }: NamesProps) {
   if (names.length === 0) return null;
   return (
     <Disclosure
+      name={`${of}-${tag}`}
       class="panel"
       open={names.length <= MANY}
       summary={

@@ -47,7 +47,11 @@ function ProblemsOfFile({ file, count, problems }: FileProblems) {
       </>
     );
   }
-  return <Disclosure summary={title}>{list()}</Disclosure>;
+  return (
+    <Disclosure name={`file:${file}`} summary={title}>
+      {list()}
+    </Disclosure>
+  );
 }
 
 /** Commands that correct what is wrong, to be typed on the machine of the daemon. */
@@ -67,8 +71,8 @@ export function Remedies({ commands }: { commands: readonly string[] }) {
   );
 }
 
-/** JSON Pointers in one line after another; of many, the first ones until somebody opens the rest. */
-export function Pointers({ of, few = 6 }: { of: readonly string[]; few?: number }) {
+/** JSON Pointers in one line after another; of many, the first ones until somebody opens the part with this name. */
+export function Pointers({ name, of, few = 6 }: { name: string; of: readonly string[]; few?: number }) {
   const list = (pointers: readonly string[]) => (
     <ul class="pointers">
       {pointers.map((pointer) => (
@@ -79,5 +83,9 @@ export function Pointers({ of, few = 6 }: { of: readonly string[]; few?: number 
     </ul>
   );
   if (of.length <= few) return list(of);
-  return <Disclosure summary={counted(of.length, "place")}>{list(of)}</Disclosure>;
+  return (
+    <Disclosure name={name} summary={counted(of.length, "place")}>
+      {list(of)}
+    </Disclosure>
+  );
 }

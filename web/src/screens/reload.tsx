@@ -168,7 +168,7 @@ function Migration({ migration }: { migration: Loaded["migrations"][number] }) {
       )}
       {environments.length > 0 && <p>Run-time changes are stored in {environments.join(", ")}.</p>}
       <ProblemList problems={problems} />
-      <HomeChanges answer={migration} noun="environment" env="" />
+      <HomeChanges of={`migration:${service}:`} answer={migration} noun="environment" env="" />
     </section>
   );
 }

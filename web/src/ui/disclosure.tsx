@@ -1,9 +1,12 @@
 /** A part that can be opened; what is inside is made when it is opened for the first time. */
 
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useRef } from "preact/hooks";
+import { useOpened } from "./opened.ts";
 
 interface Props {
+  /** Names it among those of the screen, for the address. */
+  name: string;
   summary: ComponentChildren;
   /** Whether it is open at first. */
   open?: boolean;
@@ -11,18 +14,21 @@ interface Props {
   children: ComponentChildren;
 }
 
-export function Disclosure({ summary, open = false, class: name, children }: Props) {
-  const [made, setMade] = useState(open);
+export function Disclosure({ name, summary, open = false, class: style, children }: Props) {
+  const [isOpen, setOpen] = useOpened(name, () => open);
+  const made = useRef(false);
+  made.current ||= isOpen;
   return (
     <details
-      open={open}
-      {...(name === undefined ? {} : { class: name })}
+      open={isOpen}
+      {...(style === undefined ? {} : { class: style })}
       onToggle={(event) => {
-        if (event.currentTarget.open) setMade(true);
+        const now = event.currentTarget.open;
+        if (now !== isOpen) setOpen(now);
       }}
     >
       <summary>{summary}</summary>
-      {made && children}
+      {made.current && children}
     </details>
   );
 }
