@@ -67,7 +67,7 @@ def tell():
 @pytest.mark.sqlite("another database needs its own driver")
 def test_a_start_loads_nothing_that_few_daemons_need(make_daemon: Callable[..., Daemon], tmp_path: Path):
     """No module and no certificate of the system's authorities, each of which is memory for as long as it runs."""
-    daemon = make_daemon().keep_services("bell_service")
+    daemon = make_daemon().keep_services("voice_router")
     (tmp_path / "sitecustomize.py").write_text(_AT_EXIT)
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
