@@ -97,6 +97,9 @@ async def test_a_flag_is_changed_by_keyboard_and_arrives_and_is_undone(module_da
     await expect(flag).to_be_checked()
     await expect(bar(page)).to_contain_text("is undone")
     await expect(bar(page).locator(".line.good")).to_be_focused()
+    # Nothing is tried out once more after it is applied.
+    last = [each for each in console.requests if each.method == "POST"][-1]
+    assert "dry_run" not in (last.post_data or "")
 
 
 async def _revision(mqtt: Any, revision: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import type { Json, JsonObject } from "../src/api/json.ts";
 import type { Base, HistoryItem } from "../src/edit/revisions.ts";
+import { authorOf } from "../src/edit/revisions.ts";
 import type { Session } from "../src/edit/session.ts";
 import type { Edit } from "../src/form/edits.ts";
 
@@ -96,6 +97,20 @@ test("a newer revision is shown at once where nothing is edited, and said whose 
   assert.equal(session.base.value.revision, 8);
   assert.equal(session.news.value?.entries[0]?.author, "ann");
   assert.deepEqual(session.news.value?.changes, [{ pointer: "/a", old: 1, new: 2 }]);
+});
+
+test("the author of an earlier revision is not taken for that of a newer one", async () => {
+  history({ revision: 8, changed: ["/a"] });
+  const session = await opened();
+  session.receive(base(8, { a: 2 }));
+  await session.settled();
+  history({ revision: 9, changed: ["/a"] });
+  const authors: (string | undefined)[] = [];
+  const stop = session.news.subscribe((news) => authors.push(news && authorOf(news)));
+  session.receive(base(9, { a: 3 }));
+  await session.settled();
+  stop();
+  assert.deepEqual(authors, ["ann", undefined, "ann"]);
 });
 
 test("edits stay on a newer revision; what both changed waits for a decision", async () => {

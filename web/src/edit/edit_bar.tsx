@@ -9,6 +9,7 @@ import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
 import { counted } from "../ui/words.ts";
 import { Authors } from "./conflict_choice.tsx";
+import { authorOf } from "./revisions.ts";
 import type { OtherDraft, Session } from "./session.ts";
 
 export interface EditBarProps {
@@ -120,7 +121,11 @@ export function DiscardDialog({ session, onClose }: { session: Session; onClose:
 function announced(session: Session): string {
   const [applied, news, conflicts] = [session.applied.value, session.news.value, session.conflicts.value];
   if (conflicts.length > 0) return `${counted(conflicts.length, "place")} that you edited changed meanwhile.`;
-  if (news !== undefined) return `Revision ${news.revision} by ${news.entries[0]?.author ?? "somebody else"} is shown.`;
+  if (news !== undefined) {
+    const author = authorOf(news);
+    // Said once, with everything that there is to say.
+    return author === undefined ? "" : `Revision ${news.revision} by ${author} is shown.`;
+  }
   return applied === undefined ? "" : `Revision ${applied.revision} is ${applied.waits ? "saved" : "in force"}.`;
 }
 
@@ -207,11 +212,13 @@ function Unfinished({ session, onReview }: { session: Session; onReview: () => v
 function Newer({ session }: { session: Session }) {
   const news = session.news.value;
   if (news === undefined) return null;
-  const [entry] = news.entries;
+  const entry = news.entries.find(({ revision }) => revision === news.revision);
+  const author = authorOf(news);
   return (
     <div class="line info">
       <div>
-        <strong>Revision {news.revision}</strong> by {visible(entry?.author ?? "somebody else")}
+        <strong>Revision {news.revision}</strong>
+        {author !== undefined && ` by ${visible(author)}`}
         {entry !== undefined && (
           <>
             , <Time seconds={entry.timestamp} />,

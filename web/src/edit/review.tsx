@@ -1,5 +1,6 @@
 /** The review: what a write would change, tried out by the daemon, before anything is sent. */
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { JsonObject } from "../api/json.ts";
 import { Differences } from "../ui/differences.tsx";
@@ -31,7 +32,12 @@ export interface ReviewProps {
 export function Review({ session, of, isProtected, whole, onClose, onPlace }: ReviewProps) {
   const [allowed, setAllowed] = useState<string>();
   const [again, setAgain] = useState(0);
-  const trial = useTrial(session, of, again);
+  const applying = useRef(false);
+  const [before] = useState(session.applied.peek());
+  // What is in force is not tried out again, and the review shows it as it was until it is closed.
+  const isApplied = applying.current && session.applied.value !== before;
+  const content = useRef<ComponentChildren>(null);
+  const trial = useTrial(session, of, again, isApplied);
   const breaking = trial.state === "ready" ? trial.breaking : undefined;
   const tried = trial.state === "ready" ? trial.answer : undefined;
   // What is allowed is exactly what was listed.
@@ -50,13 +56,15 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
   );
 
   async function apply(tried: Tried, open: boolean) {
+    applying.current = true;
     const done = await applyWrite(session, tried, open);
-    if (done && shown.current) onClose();
+    if (!done) applying.current = false;
+    else if (shown.current) onClose();
   }
 
   const unknown = failure?.kind === "unknown" || failure?.kind === "waiting";
-  return (
-    <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
+  if (!isApplied)
+    content.current = (
       <form
         class="edit-review"
         onSubmit={(event) => {
@@ -111,6 +119,10 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
           </button>
         </div>
       </form>
+    );
+  return (
+    <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
+      {content.current}
     </Dialog>
   );
 }

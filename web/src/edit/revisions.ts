@@ -20,7 +20,15 @@ export interface News {
   revision: number;
   /** The revisions between, newest first; none if the history cannot be read. */
   entries: HistoryItem[];
+  /** Whether the history is read still, so that nobody knows yet who made the newest revision. */
+  reading?: boolean;
   changes: Change[];
+}
+
+/** Return who made the newest revision; undefined while that is not known. */
+export function authorOf({ revision, entries, reading }: News): string | undefined {
+  const entry = entries.find((item) => item.revision === revision);
+  return entry?.author ?? (reading ? undefined : "somebody else");
 }
 
 export function baseOf({ config, revision, epoch }: Answers["ConfigAnswer"]): Base {
@@ -47,6 +55,7 @@ export function mergedNews(before: News | undefined, next: News): News {
   }
   return {
     revision: next.revision,
+    ...(next.reading ? { reading: true } : {}),
     entries: [...entries.values()].sort((one, other) => other.revision - one.revision),
     changes: [...changes.values()],
   };

@@ -147,7 +147,7 @@ export class Session {
     if (this.#writing) this.#waiting = next;
     if (this.#writing || !isNewer(next, before)) return;
     // Without edits there is nothing to decide, and nothing to wait for.
-    if (!this.isEdited) this.#take(before, next, []);
+    if (!this.isEdited) this.#take(before, next, undefined);
     const entries = await this.#entriesSince(before, next);
     if (this.#writing) {
       this.#waiting = next;
@@ -159,7 +159,9 @@ export class Session {
       this.news.value = mergedNews(this.news.peek(), { entries, revision: next.revision, changes: [] });
   }
 
-  #take(before: Base, next: Base, entries: HistoryItem[]): void {
+  /** Take a newer configuration; its history is undefined while that is read. */
+  #take(before: Base, next: Base, history: HistoryItem[] | undefined): void {
+    const entries = history ?? [];
     const changed = entries.flatMap((entry) => entry.changed);
     const merged = mergeChanges(before.config, next.config, this.edits.peek(), changed, this.conflicts.peek());
     batch(() => {
@@ -170,7 +172,12 @@ export class Session {
       if (merged.edits.size !== this.edits.peek().size) this.edits.value = merged.edits;
       this.conflicts.value = merged.conflicts;
       if (merged.taken.length > 0 || entries.length > 0)
-        this.news.value = mergedNews(this.news.peek(), { revision: next.revision, entries, changes: merged.taken });
+        this.news.value = mergedNews(this.news.peek(), {
+          revision: next.revision,
+          entries,
+          reading: history === undefined,
+          changes: merged.taken,
+        });
     });
   }
 

@@ -19,13 +19,14 @@ export type Trial =
   /** `breaking`: why the daemon does it only if the user allows it. */
   | { state: "ready"; write: Write; answer: WriteAnswer; sent: Edits; breaking?: RequestError };
 
-/** Try out what is reviewed, anew whenever it or the revision below it changes. */
-export function useTrial(session: Session, of: Reviewed, again: number): Trial {
+/** Try out what is reviewed, anew whenever it or the revision below it changes, until it is applied. */
+export function useTrial(session: Session, of: Reviewed, again: number, isApplied: boolean): Trial {
   const edits = session.edits.value;
   const base = session.base.value;
   const undecided = session.conflicts.value.length > 0;
   const [trial, setTrial] = useState<Trial>({ state: "trying" });
   useEffect(() => {
+    if (isApplied) return;
     let wanted = true;
     const set = (next: Trial) => wanted && setTrial(next);
     if (undecided && of.kind === "edits") set({ state: "undecided" });
@@ -40,7 +41,7 @@ export function useTrial(session: Session, of: Reviewed, again: number): Trial {
     return () => {
       wanted = false;
     };
-  }, [session, of, again, edits, base, undecided, token.value]);
+  }, [session, of, again, edits, base, undecided, isApplied, token.value]);
   return trial;
 }
 
