@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { JsonObject } from "../api/json.ts";
 import { Differences } from "../ui/differences.tsx";
+import { Disclosure } from "../ui/disclosure.tsx";
 import { Announcement, Dialog, Field, Notice } from "../ui/elements.tsx";
 import { applyWrite, changesOf, type Tried } from "./applying.ts";
 import { Authors, Conflicts } from "./conflict_choice.tsx";
@@ -185,21 +186,17 @@ function Effects({
 }
 
 function Whole({ session, answer, open }: { session: Session; answer: WriteAnswer; open: boolean }) {
-  const [shown, setShown] = useState(open);
   return (
-    <details open={open} onToggle={(event) => setShown(event.currentTarget.open)}>
-      <summary>The whole configuration, side by side</summary>
-      {shown && (
-        <Lazy
-          load={() => import("./merge_view.tsx").then((module) => module.WholeDocuments)}
-          props={{
-            before: session.base.value.config,
-            after: answer.config as JsonObject,
-            format: session.text.peek()?.format ?? "json",
-          }}
-        />
-      )}
-    </details>
+    <Disclosure name="-whole" open={open} summary="The whole configuration, side by side">
+      <Lazy
+        load={() => import("./merge_view.tsx").then((module) => module.WholeDocuments)}
+        props={{
+          before: session.base.value.config,
+          after: answer.config as JsonObject,
+          format: session.text.peek()?.format ?? "json",
+        }}
+      />
+    </Disclosure>
   );
 }
 

@@ -1,6 +1,7 @@
 /** What the daemon says of a write besides its changes: warnings, values of files that it hides, a broker that is away. */
 
 import { BrokerAway } from "../ui/broker_away.tsx";
+import { Disclosure } from "../ui/disclosure.tsx";
 import { Notice } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
 import type { WriteAnswer } from "./write.ts";
@@ -26,13 +27,12 @@ export function HiddenValues({ answer }: { answer: WriteAnswer }) {
   const hidden = hiddenValues(answer);
   if (hidden.length === 0) return null;
   return (
-    <details>
-      <summary>
-        {hidden.length === 1 ? "A value of a file is" : `${hidden.length} values of files are`} hidden by the change,
-        until it is taken back
-      </summary>
+    <Disclosure
+      name="-hidden"
+      summary={`${hidden.length === 1 ? "A value of a file is" : `${hidden.length} values of files are`} hidden by the change, until it is taken back`}
+    >
       <Texts of={hidden} />
-    </details>
+    </Disclosure>
   );
 }
 
