@@ -86,7 +86,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse every process that a test outside of end_to_end/ and faults/ starts, its fixtures included."""
+    """Refuse every process that a test outside of end_to_end/ and faults/ starts, its fixtures included.
+
+    Let every test see warnings in ``caplog``: a command that ran in this process may have configured the logs.
+    """
+    logging.getLogger().setLevel(logging.WARNING)
     _processes["allowed"] = any(item.path.is_relative_to(folder) for folder in WITH_PROCESSES)
     try:
         return (yield)
@@ -180,12 +184,6 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector the thousands of tests that were collected: they stay until the end."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def levels() -> None:
-    """Let every test see warnings in ``caplog``: a command that ran in this process may have configured the logs."""
-    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import aiomqtt
 import pytest
 from ruamel.yaml import YAML
 
+import forking
 import prepare_replicas
 from brokers import Broker
 from certificates import Authority
@@ -87,15 +88,7 @@ class Composed:
     def set_up(self, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [self.placed("setup", word) for word in self.compose["services"]["setup"]["command"]]
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return subprocess.run(
-            [sys.executable, "-m", "aliciacfg", *command],
-            cwd=self.directory,
-            env=kept | self.environment("setup", **variables),
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
+        return forking.run(command, directory=self.directory, environ=kept | self.environment("setup", **variables))
 
 
 @dataclass

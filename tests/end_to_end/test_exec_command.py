@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import forking
 from aliciacfg.sealing.boxes import PrivateKey
 from brokers import Broker
 from commands import aliciacfg
@@ -24,12 +25,15 @@ QUICK = ["--debounce-seconds", "0", "--limit-seconds", "0", "--settle-seconds", 
 PROGRAM = 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" >> started; while :; do sleep 0.5; done'
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start ``exec`` in a directory of its own; end it after the test."""
-    made: list[subprocess.Popen[bytes]] = []
+Process = subprocess.Popen[bytes] | forking.ForkedProcess
 
-    def start(home: Daemon, *arguments: str, service: str = "voice_router", **environ: str) -> subprocess.Popen[bytes]:
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start ``exec`` in a directory of its own, in an interpreter of its own if ``alone``; end it after the test."""
+    made: list[Process] = []
+
+    def start(home: Daemon, *arguments: str, alone: bool = False, **environ: str) -> Process:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MQTT_", "ALICIA"))}
         settings = {
             "MQTT_BROKER": "127.0.0.1",
@@ -37,8 +41,12 @@ def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
             "ALICIACFG_SNAPSHOT_DIR": str(tmp_path / "state"),
         }
         with (tmp_path / "stderr").open("ab") as log:
-            command = [sys.executable, "-m", "aliciacfg", "exec", service, *arguments]
-            made.append(subprocess.Popen(command, cwd=tmp_path, env={**kept, **settings, **environ}, stderr=log))
+            command, variables = ["exec", "voice_router", *arguments], {**kept, **settings, **environ}
+            if alone:
+                program = [sys.executable, "-m", "aliciacfg", *command]
+                made.append(subprocess.Popen(program, cwd=tmp_path, env=variables, stderr=log))
+            else:
+                made.append(forking.start(command, directory=tmp_path, environ=variables, stderr=log))
         return made[-1]
 
     yield start
@@ -46,6 +54,8 @@ def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         with suppress(ProcessLookupError):
             process.terminate()
         process.wait(20)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @pytest.fixture
@@ -63,11 +73,11 @@ def applied(home: Daemon) -> list[tuple[int, str]]:
     return [(instance["revision"], instance["status"]) for instance in instances]
 
 
-def test_exec_is_the_program(module_daemon: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path):
+def test_exec_is_the_program(module_daemon: Daemon, run: Callable[..., Process], tmp_path: Path):
     """The same process, with the variables; what is a secret keeps the value that it has, and a note says so."""
     look = "grep -E '^Sig(Blk|Ign)' /proc/self/status > signals; ls /proc/self/fd > descriptors"
     script = f'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" > started; {look}; exit 3'
-    process = run(module_daemon, "--", "sh", "-c", script, MQTT_PASSWORD="mine")
+    process = run(module_daemon, "--", "sh", "-c", script, alone=True, MQTT_PASSWORD="mine")
     assert process.wait(20) == 3
     assert started(tmp_path) == [[str(process.pid), "10", "mine"]]
     assert "MQTT_PASSWORD keeps the value that it has" in (tmp_path / "stderr").read_text()
@@ -92,9 +102,7 @@ def test_secrets_are_opened_with_the_key_of_the_service(module_daemon: Daemon, t
     assert "alicia-dev-only" not in "".join(kept)
 
 
-def test_a_program_follows_its_configuration(
-    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, broker: Broker
-):
+def test_a_program_follows_its_configuration(home: Daemon, run: Callable[..., Process], tmp_path: Path, broker: Broker):
     """Changed over MQTT, it is restarted once with the right values, and not for what it does not read.
 
     While everything is away it starts from the snapshot. The daemon knows what it applied.
@@ -131,9 +139,7 @@ def test_a_program_follows_its_configuration(
     assert not [pid for pid, *_ in started(tmp_path) if Path(f"/proc/{pid}").exists()]
 
 
-def test_new_values_that_make_it_fail_are_rejected(
-    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
-):
+def test_new_values_that_make_it_fail_are_rejected(home: Daemon, run: Callable[..., Process], tmp_path: Path):
     """And ``exec`` ends with the program's exit code."""
     home.start()
     program = f'[ "$MAX_SESSIONS" = 10 ] || exit 7; {PROGRAM}'
@@ -170,7 +176,7 @@ def test_what_goes_wrong_before_the_program_starts(
 
 @pytest.mark.soak
 def test_whatever_happens_the_program_ends_with_the_right_values(
-    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, broker: Broker
+    home: Daemon, run: Callable[..., Process], tmp_path: Path, broker: Broker
 ):
     """Broker and daemon are killed and come back, and so does ``exec``; one program runs, with the last value."""
     chance = random.Random()

@@ -480,6 +480,8 @@ def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(make_replicas: 
             assert (role(first), role(second)) == ("leader", "follower")
             assert [item["state"] for item in listed(second).values()] == ["ready", "ready"]
             assert all(settings(daemon)["max_volume_percent"] == 40 for daemon in daemons)
+            # It is not answered, and the processor is for the others meanwhile.
+            writing.join(10 * _PAUSE_SECONDS)
         assert answers == []
         server.execute("ALTER SYSTEM RESET synchronous_standby_names", reload)
         writing.join()

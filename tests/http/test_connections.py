@@ -47,8 +47,8 @@ class Client:
     def send(self, text: str | bytes) -> None:
         self.writer.write(text.encode() if isinstance(text, str) else text)
 
-    def ask(self, path: str, *headers: str) -> None:
-        self.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]))
+    def ask(self, path: str, *headers: str, times: int = 1) -> None:
+        self.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]) * times)
 
     async def answer(self) -> tuple[int, Any]:
         """Return the status and the decoded body of the next response."""
@@ -70,7 +70,7 @@ class Client:
 
     async def ask_for_ever(self, path: str) -> None:
         while True:
-            self.ask(path)
+            self.ask(path, times=20)
             await self.writer.drain()
 
     async def trickle(self, text: bytes) -> bytes:

@@ -22,11 +22,11 @@ from soak import rarely
 from wires import Wire
 
 SECONDS = 30.0
-REQUESTS = 10_000
+REQUESTS = 6_000
 CONNACKS = {"5": mqtt5.ConnAckPacket().write(), "3.1.1": b"\x20\x02\0\0"}
 CLIENTS = {"5": Mqtt5Client, "3.1.1": AiomqttClient}
 PUBLISH = 0x30
-PAYLOAD = bytes(4800)
+PAYLOAD = bytes(8000)
 MB = 1024 * 1024
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
