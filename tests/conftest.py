@@ -116,7 +116,11 @@ def pytest_collection(session: pytest.Session) -> None:
     collection. Without parts, all processes would do it for the same file at the same time.
     """
     given = getattr(session.config, "workerinput", None)
-    if given is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+    if given is None:
+        return
+    # Almost nothing that is made meanwhile becomes garbage, and all of it would be looked through again and again.
+    gc.disable()
+    if session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
     number, count = int(given["workerid"].removeprefix("gw")), given["workercount"]
     files = sorted(Path(__file__).parent.rglob("test_*.py"), key=lambda file: file.stat().st_size)
@@ -182,6 +186,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare the garbage collector the thousands of tests that were collected: they stay until the end."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

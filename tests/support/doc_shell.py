@@ -5,8 +5,8 @@ otherwise take longer to import than to run. Mosquitto's clients get the port of
 the tests' own. What one command exports, and where it goes, holds for the next.
 """
 
+import ast
 import contextlib
-import json
 import os
 import pty
 import re
@@ -29,17 +29,18 @@ from machine import PATH
 
 COLUMNS = 100
 _SECONDS = 30
-# Replaced by the daemon's own process: it gets signals, or runs another program in its place.
+# Replaced by the daemon's own process: it gets signals, or runs another program in its place. There are hundreds of
+# these processes, and to import socket and json would be most of what each does.
 _SHIM = """#!{python} -IS
-import os, socket, sys
+import os, _socket, sys
 if sys.argv[1:2] and sys.argv[1] in ("serve", "exec", "watch"):
     os.execv({python!r}, [{python!r}, "-m", "aliciacfg", *sys.argv[1:]])
-import json
-ours = socket.socket(socket.AF_UNIX)
+ours = _socket.socket(_socket.AF_UNIX)
 ours.connect({path!r})
-request = json.dumps({{"arguments": sys.argv[1:], "directory": os.getcwd(), "environ": dict(os.environ)}})
-socket.send_fds(ours, [len(request.encode()).to_bytes(4, "big")], [0, 1, 2])
-ours.sendall(request.encode())
+request = ascii({{"arguments": sys.argv[1:], "directory": os.getcwd(), "environ": dict(os.environ)}}).encode()
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+ours.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+ours.sendall(request)
 sys.exit(int.from_bytes(ours.recv(4), "big", signed=True))
 """
 
@@ -200,7 +201,7 @@ def _answer(connection: socket.socket) -> None:
         request = b""
         while len(request) < int.from_bytes(data, "big"):
             request += connection.recv(65536)
-        fields: Mapping[str, object] = json.loads(request)
+        fields: Mapping[str, object] = ast.literal_eval(request.decode())
         try:
             with _one_at_a_time:
                 process = forking.started(fields, streams)
