@@ -161,13 +161,17 @@ async def test_refused_edits_show_wherever_people_look(home: Home):
         await made.ask("reload")
         for operation, name in (("get", "bell"), ("list", ""), ("environments", ""), ("health", "")):
             assert "refused_edits" not in await made.ask(operation, name)
-        for file, about in (("schemas/bell.yaml", "bell"), ("environments/dev.yaml", None)):
+        for file, about, right in (
+            ("schemas/bell.yaml", "bell", SCHEMA),
+            ("schemas/front.door/migrations/1-to-2.yaml", "front.door", "[]"),
+            ("environments/dev.yaml", None, dev("4")),
+        ):
             home.write(file, "settings: [")
             with pytest.raises(ValidationFailed):
                 await made.ask("reload")
             (edit,) = (await made.ask("list"))["refused_edits"]
             assert (edit["file"], edit.get("service")) == (file, about)
-            home.write(file, SCHEMA if about else dev("4"))
+            home.write(file, right)
 
 
 async def test_what_is_wrong_with_another_service_is_for_its_readers(home: Home):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from aliciacfg.errors import InvalidRequest
@@ -32,6 +33,7 @@ async def made(tmp_path: Path) -> AsyncGenerator[Core]:
         ("PATCH", "", {"patch": PATCH, "environment": "dev", "comment": "louder", "service": "bell"}),
         ("PATCH", "?dry_run", {"patch": PATCH}),
         ("PUT", "", {"config": valid_config()}),
+        ("PATCH", "", {"config": {"features": {"loud": True}}, "comment": "louder"}),
         ("PATCH", "", {**PATCH, "dry_run": True}),
         ("PUT", "", {**valid_config(), "expected_revision": 1}),
     ],
@@ -70,8 +72,19 @@ async def test_over_mqtt_and_in_a_batch_it_is_refused_too(made: Core):
         ("bell", {"patch": "a", "dry_run": "never"}),
         ("bell", {"patch": {"name": "organ"}, **PATCH}),
         ("bell", {"settings": {"patch": {}, "dry_run": True}}),
+        # What stands in it is no configuration.
+        ("bell", {"config": {"organ": True, "features": {}}}),
+        ("bell", {"config": {}}),
         ("bell", {"comment": "says what it is for"}),
     ],
 )
 async def test_members_of_such_names_are_possible(made: Core, service: str, patch: dict[str, Any]):
     assert (await made.ask("patch", service, patch=patch))["service"] == service
+
+
+@pytest.mark.parametrize("body", [{**valid_config(), "dry_run": True}, {"config": valid_config()}])
+async def test_validate_says_what_set_would_refuse(made: Core, body: dict[str, Any]):
+    with pytest.raises(InvalidRequest) as refused:
+        await made.ask("set", "bell", config=body)
+    answer = await made.ask("validate", "bell", config=body)
+    assert (answer["valid"], answer["problems"]) == (False, msgspec.to_builtins([*refused.value.problems]))

@@ -269,7 +269,11 @@ def _refused_edit(problem: SourceProblem, *, sees: Callable[[str | None], bool])
 def _of_schema(file: str) -> str | None:
     """Return the service whose schema or migration a file is; None if it is another file."""
     folder, _, name = file.partition("/")
-    return PurePath(name.partition("/")[0]).stem if folder == "schemas" and name else None
+    if folder != "schemas" or not name:
+        return None
+    # The directory of its migrations has the name of the service, and a schema that with an ending.
+    service, is_inside, _ = name.partition("/")
+    return service if is_inside else PurePath(service).stem
 
 
 def filled(sources: Sources) -> list[str]:

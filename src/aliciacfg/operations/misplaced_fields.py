@@ -37,12 +37,13 @@ def check(sent: JsonObject, form: Form, service: str, knows: Callable[[str], boo
     Raises:
         InvalidRequest: It is the form of a request, or holds a field that decides what a request does.
     """
-    if isinstance(sent.get(form), dict) and sent.keys() <= _FIELDS[form] and not knows(form):
+    wrapper = next((field for field in _FIELDS if _wraps(sent, field, form, knows)), None)
+    if wrapper is not None:
         what = "merge patch" if form == "patch" else "configuration"
         raise InvalidRequest(
             f"The {what} of {service} is wrapped once too often: it has nothing but the fields of a request. Send the "
-            f"{what} itself; over HTTP it is the body, and each other field a query parameter. {_remedy(form)}",
-            [Problem(f"/{form}", f"is a field of a request; the {what} is what stands in it")],
+            f"{what} itself; over HTTP it is the body, and each other field a query parameter. {_remedy(wrapper)}",
+            [Problem(f"/{wrapper}", f"is a field of a request; the {what} is what stands in it")],
         )
     misplaced = [name for name, kind in _DECISIVE.items() if _is_a(sent.get(name), kind) and not knows(name)]
     if misplaced:
@@ -51,6 +52,15 @@ def check(sent: JsonObject, form: Form, service: str, knows: Callable[[str], boo
             f"it is a query parameter: ?{misplaced[0]}=… {_remedy(misplaced[0])}",
             [Problem(f"/{escape(name)}", "is a field of a request, not of a configuration") for name in misplaced],
         )
+
+
+def _wraps(sent: JsonObject, field: Form, form: Form, knows: Callable[[str], bool]) -> bool:
+    """Return whether a field of a request has the document in it, and nothing but such fields stands beside it."""
+    inner = sent.get(field)
+    if not isinstance(inner, dict) or not sent.keys() <= _FIELDS[field] or knows(field):
+        return False
+    # The field of the other operation wraps a document only if that has the members of one: `config` is an honest name.
+    return field == form or (len(inner) > 0 and all(map(knows, inner)))
 
 
 def _is_a(value: Json, kind: type[bool | int]) -> bool:

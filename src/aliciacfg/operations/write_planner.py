@@ -133,8 +133,7 @@ class WritePlanner:
         """
         planner = self._files.planner(config_id.environment)
         entry = plan.head(config_id)
-        if wanted.form is not None:
-            self._check_form(planner, config_id, entry, wanted.sent, wanted.form)
+        self.check_form(planner, config_id, entry, wanted)
         self.check_conditions(config_id, entry, request.expected_revision)
         self._configurations.check_room(config_id, plan)
         try:
@@ -148,16 +147,16 @@ class WritePlanner:
             self._plan_trial(plan, caller, config_id, planner, entry, wanted)
         return planned
 
-    def _check_form(
-        self, planner: Planner, config_id: ConfigId, entry: Entry, sent: JsonObject, form: misplaced_fields.Form
-    ) -> None:
-        """Raise InvalidRequest if what was sent is probably not the document that it was sent as."""
+    def check_form(self, planner: Planner, config_id: ConfigId, entry: Entry, wanted: Wanted) -> None:
+        """Raise InvalidRequest if what a caller sent is probably not the document that it was sent as."""
+        if wanted.form is None:
+            return
         schema = planner.composer.sources.schema(config_id.service)
 
         def knows(name: str) -> bool:
             return name in planner.document(entry) or not schema.unknown({name: None})
 
-        misplaced_fields.check(sent, form, config_id.service, knows)
+        misplaced_fields.check(wanted.sent, wanted.form, config_id.service, knows)
 
     def _plan_trial(
         self, plan: Plan, caller: Caller, config_id: ConfigId, planner: Planner, entry: Entry, wanted: Wanted

@@ -25,7 +25,7 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Forbidden, InvalidDocument, NotFound, Problem, ValidationFailed
+from aliciacfg.errors import Forbidden, InvalidDocument, InvalidRequest, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.operations.ledger import answered
 from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, told_sequence, unknown_names
@@ -165,10 +165,15 @@ class WriteOperations:
         problems: list[Problem] = []
         details: list[WarningDetail] = []
         try:
-            effective = await self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
-            details += unknown_names(planner, config_id, effective)
-        except InvalidDocument as error:
-            problems += wanted.tell(error).problems
+            self._planner.check_form(planner, config_id, entry, wanted)
+        except InvalidRequest as refusal:
+            problems += refusal.problems
+        else:
+            try:
+                effective = await self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
+                details += unknown_names(planner, config_id, effective)
+            except InvalidDocument as error:
+                problems += wanted.tell(error).problems
         if not opaque:
             self._planner.record_trial(caller, "validate", config_id, planner, entry, wanted)
         warnings = [detail.message for detail in details]
