@@ -154,7 +154,7 @@ function texts(value: string, { minLength, maxLength, pattern, format }: Limits)
   for (const text of pattern) {
     if (matches(text, value) === false) found.push(`expected a text that matches ${text}`);
   }
-  if (format !== undefined && FORMATS[format]?.test(value) === false)
+  if (format !== undefined && Object.hasOwn(FORMATS, format) && FORMATS[format]?.test(value) === false)
     found.push(`expected a text in the format ${format}`);
   return found;
 }

@@ -311,7 +311,7 @@ interface ConfirmationProps extends Omit<PlanProps, "active"> {
 /** The last question; in a protected environment, the name has to be typed. */
 function Confirmation({ answer, item, title, refresh, onDone, onClose }: ConfirmationProps) {
   const { name } = item;
-  const [comment, setComment] = useTyped(`activate.${name}.comment`);
+  const [comment, setComment] = useTyped(`activate/${name}/comment`);
   const [typed, setTyped] = useState("");
   const [error, setError] = useState<RequestError>();
   const [changed, setChanged] = useState(false);

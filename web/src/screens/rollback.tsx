@@ -138,7 +138,7 @@ function Outcome({
   sent,
   setSent,
 }: OutcomeProps) {
-  const [comment, setComment] = useTyped(`rollback.${env}.${service}.comment`);
+  const [comment, setComment] = useTyped(`rollback/${env}/${service}/comment`);
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState<string>();
   const { revision, restart_required: restart } = answer;

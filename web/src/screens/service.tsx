@@ -30,7 +30,7 @@ import { type Loaded, useResource } from "../store/resources.ts";
 import { Await, ErrorSummary, Heading, Notice } from "../ui/elements.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
 import { ServiceHeader } from "./service_header.tsx";
-import { TABS } from "./service_tabs.ts";
+import { TABS, tabOf } from "./service_tabs.ts";
 
 export function Service({ route, name }: ScreenProps) {
   const { env } = route.query;
@@ -137,7 +137,7 @@ function Absent({ error, ...parts }: Parts & { error: RequestError }) {
     };
     return <Opened key={environment} {...parts} data={data} />;
   }
-  const other = TABS[route.query.tab ?? ""];
+  const other = tabOf(route.query.tab);
   return (
     <>
       <Tabs route={route} tab={route.query.tab ?? "form"} />
@@ -336,7 +336,7 @@ const FILTERS: readonly string[] = ["all", "changed", "runtime", "problems"] sat
 function TabContent(props: TabContentProps) {
   const { tab, session, data, tree, explained, readOnly, route, focus, onUnset } = props;
   const { service, environment } = session;
-  const other = TABS[tab];
+  const other = tabOf(tab);
   const format: TextFormat = route.query.format === "yaml" ? "yaml" : "json";
   const problems = useProblems(session, data);
   if (other !== undefined) {
