@@ -122,7 +122,7 @@ export function Review({ session, of, isProtected, whole, onClose, onPlace }: Re
       </form>
     );
   return (
-    <Dialog title={TITLES[of.kind]} onClose={onClose} wide>
+    <Dialog title={titleOf(of, since)} onClose={onClose} wide>
       {content.current}
     </Dialog>
   );
@@ -139,11 +139,12 @@ function Overtaken({ session, since }: { session: Session; since: number }) {
   );
 }
 
-const TITLES: Record<Reviewed["kind"], string> = {
-  edits: "Review",
-  rollback: "Review of the undo",
-  unset: "Review of the reset",
-};
+/** Return what is reviewed in words; the address of an undo may be from before others changed something. */
+function titleOf(of: Reviewed, since: number): string {
+  if (of.kind === "edits") return "Review";
+  if (of.kind === "unset") return "Review of the reset";
+  return of.revision === since - 1 ? "Review of the undo" : `Back to the values of revision ${of.revision}`;
+}
 
 function summary(count: number): string {
   return count === 1 ? "One place would change." : `${count} places would change.`;
