@@ -34,7 +34,7 @@ the code ``internal`` and no details, and logs the traceback.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -140,6 +140,13 @@ class SourceProblem(msgspec.Struct, frozen=True):
     variable: str = ""
     place: tuple[str, int | None] | None = None
     service: str = ""
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Return a problem whose message has its file, line and service."""
+        file, line = problem.file, problem.line
+        place = None if isinstance(file, UnsetType) else (file, None if isinstance(line, UnsetType) else line)
+        return cls("", None, problem.message, problem.pointer, place=place, service=problem.service or "")
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

@@ -351,7 +351,8 @@ def test_a_batch_file_of_another_form_is_refused(document: Any, why: str, capsys
 
 def test_problems_are_listed_below_their_environment():
     """The messages name file and line, so no pointer is printed before them; a valid environment has no heading."""
-    problems = [Problem("/services/one/x", "environments/prod.yaml:3: one /x: found 1; expected a string")]
+    file, message = "environments/prod.yaml", "environments/prod.yaml:3: one /x: found 1; expected a string"
+    problems = [Problem("/services/one/x", message, file=file, line=3, service="one")]
     answer = EnvironmentsAnswer(
         active="dev",
         environments=[

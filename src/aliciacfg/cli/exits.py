@@ -14,8 +14,10 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+import msgspec
+
 from aliciacfg.cli import notices, output_format, problem_texts
-from aliciacfg.documents import Json, JsonObject
+from aliciacfg.documents import JsonObject
 from aliciacfg.errors import (
     AliciacfgError,
     BrokerUnavailable,
@@ -82,7 +84,7 @@ def fail(message: str, code: int, *, hint: str | None = None, problems: Sequence
         hint: What to do, if the message does not say it.
         problems: The places that are wrong.
     """
-    listed: list[Json] = [{"pointer": problem.pointer, "message": problem.message} for problem in problems]
+    listed = msgspec.to_builtins(list(problems))
     answer: JsonObject = {"status": "error", "code": error_code(code), "message": message, "problems": listed}
     fail_with(answer, code, hint=hint, problems=problems)
 

@@ -1,51 +1,71 @@
 """The problems of files and documents as lines for people: what many services have in common once."""
 
-import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+from msgspec import UNSET, UnsetType
+
+from aliciacfg.documents import escape
 from aliciacfg.errors import Problem
 
-# The daemon's messages about files: `environments/base.yaml:37: voice_router /mqtt_config/password: is missing; …`
-_FILE_LINE = re.compile(r"[^ ]+\.(ya?ml|json):[0-9]+: ")
-_OF_SERVICE = re.compile(r"[^ ]+\.(ya?ml|json):[0-9]+: (?P<service>\S+) (?P<pointer>/\S*): (?P<text>.*)", re.DOTALL)
 _MISSING = "is missing; this member is required"
 _MANY = 3
 
 
+class _Common(NamedTuple):
+    """What services can have in common: the place in a configuration, and what is wrong there."""
+
+    pointer: str
+    text: str
+
+
 def lines(problems: Iterable[Problem]) -> list[str]:
     """Return a line for each problem, or for all services that have the same one at the same place."""
-    alike: dict[tuple[str, str], dict[str, None]] = {}
-    services: dict[tuple[str, str], set[str]] = {}
+    alike: dict[_Common, dict[str, None]] = {}
+    services: dict[_Common, set[str]] = {}
     for problem in problems:
-        match = _OF_SERVICE.fullmatch(problem.message)
-        common = ("", _line(problem)) if match is None else (match["pointer"], match["text"])
-        alike.setdefault(common, {})[_line(problem)] = None
-        if match is not None:
-            services.setdefault(common, set()).add(match["service"])
+        line = _line(problem)
+        common = _in_service(problem) or _Common("", line)
+        alike.setdefault(common, {})[line] = None
+        if not isinstance(problem.service, UnsetType):
+            services.setdefault(common, set()).add(problem.service)
     written: list[str] = []
-    for (pointer, text), texts in alike.items():
-        count = len(services.get((pointer, text), ()))
+    for common, texts in alike.items():
+        count = len(services.get(common, ()))
         if count < _MANY:
             written += texts
-        elif text == _MISSING:
-            written.append(f"{count} services lack {pointer}")
+        elif common.text == _MISSING:
+            written.append(f"{count} services lack {common.pointer}")
         else:
-            written.append(f"{count} services: {pointer}: {text}")
+            written.append(f"{count} services: {common.pointer or '(document)'}: {common.text}")
     return written
 
 
 def missing_in(problems: Iterable[Problem]) -> Mapping[str, set[str]]:
-    """Return the JSON Pointers of required members that are missing, by service, as far as messages name them."""
+    """Return the JSON Pointers of required members that are missing, by service, as far as problems name it."""
     found: dict[str, set[str]] = {}
     for problem in problems:
-        match = _OF_SERVICE.fullmatch(problem.message)
-        if match is not None and match["text"].startswith(_MISSING):
-            found.setdefault(match["service"], set()).add(match["pointer"])
+        common = _in_service(problem)
+        if common is not None and common.text.startswith(_MISSING) and not isinstance(problem.service, UnsetType):
+            found.setdefault(problem.service, set()).add(common.pointer)
     return found
 
 
+def _in_service(problem: Problem) -> _Common | None:
+    """Return a problem without its file, line and service; None if it is not one of a service's configuration."""
+    if isinstance(problem.service, UnsetType):
+        return None
+    pointer = problem.pointer.removeprefix(f"/services/{escape(problem.service)}")
+    said = f"{_place(problem)}: {problem.service} {pointer or '(document)'}: "
+    return _Common(pointer, problem.message.removeprefix(said))
+
+
+def _place(problem: Problem) -> str:
+    return f"{problem.file}" if problem.line is UNSET else f"{problem.file}:{problem.line}"
+
+
 def _line(problem: Problem) -> str:
-    """Return the place and the message of a problem; a message that begins with a file's line says the place."""
-    if _FILE_LINE.match(problem.message):
-        return problem.message
-    return f"{problem.pointer or '(document)'}: {problem.message}"
+    """Return the place and the message of a problem; the message of a problem of a file has the place already."""
+    if problem.file is UNSET or (problem.pointer and problem.line is UNSET and problem.service is UNSET):
+        return f"{problem.pointer or '(document)'}: {problem.message}"
+    return problem.message

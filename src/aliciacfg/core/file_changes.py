@@ -99,8 +99,6 @@ class FilePlanner:
         self._plan = plan
         self._active = active
         self._defined = defined
-        # File and line of problems.
-        self._places: dict[Problem, tuple[str, int | None]] = {}
         # Overlays after their migration, in place of the stored ones.
         self._migrated: dict[ConfigId, JsonObject] = {}
         # The reason for each service's migration.
@@ -173,8 +171,6 @@ class FilePlanner:
                 found = unopened if isinstance(error, Undecryptable) else problems
                 findings = self._findings(service, error)
                 found[service] = tuple(environment.located(service, finding) for finding in findings)
-                places = (environment.locate(service, finding.pointer) for finding in findings)
-                self._places.update(zip(found[service], places, strict=True))
                 if self._lacks_only_secrets(service, findings):
                     lacking[service] = [finding.pointer for finding in findings]
         self._note_bereft(environment)
@@ -298,16 +294,7 @@ class FilePlanner:
             raise NothingLeft([SourceProblem(f"environments/{active}.yaml", None, message)])
         problems = self.changes.problems[active]
         found = environment.problems or [
-            SourceProblem(
-                "",
-                None,
-                problem.message,
-                problem.pointer,
-                place=self._places.get(problem),
-                service=service,
-            )
-            for service, listed in problems.items()
-            for problem in listed
+            SourceProblem.of(problem) for listed in problems.values() for problem in listed
         ]
         if found:
             raise SourceError(found, services=problems.keys() - {""})
