@@ -128,8 +128,14 @@ class EventStreams:
         Raises:
             ConnectionError: The client has disconnected, or does not receive what it is sent.
         """
-        most = self._connections.room_for_streams
-        with self._service.events.open(request[CALLER], most, lambda: self._identify(request), wanted, last) as reader:
+        reader = self._service.events.open(
+            request[CALLER],
+            self._connections.room_for_streams,
+            identify=lambda: self._identify(request),
+            wanted=wanted,
+            last=last,
+        )
+        with reader:
             await self._send(reader, request, writer)
 
     async def _send(self, reader: EventReader, request: web.Request, writer: abc.AbstractStreamWriter) -> None:

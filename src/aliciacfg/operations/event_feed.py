@@ -54,7 +54,7 @@ class EventFeed:
         """Return if a caller may have another reader.
 
         Args:
-            caller: Who asks.
+            caller: The caller.
             most: The largest number of readers, as far as the transport is concerned.
 
         Raises:
@@ -65,7 +65,7 @@ class EventFeed:
         self._shares.check(caller, min(most, self.most))
 
     def open(
-        self, caller: Caller, most: int, identify: Callable[[], Caller], wanted: Wanted, last: Position | str | None
+        self, caller: Caller, most: int, *, identify: Callable[[], Caller], wanted: Wanted, last: Position | str | None
     ) -> EventReader:
         """Return a new reader, which has to be closed.
 
@@ -77,7 +77,7 @@ class EventFeed:
             last: The place that it knows; None if it knows none, a text if it is not a place.
         """
         if self._ticking is None:
-            # Before the reader begins: it is not told what happened before.
+            # Before the reader exists, so that it gets no event for what happened earlier.
             self._states.refresh()
         reader = EventReader(self._parts, self._states, self, identify, wanted, last)
         self._shares.add(reader, caller, min(most, self.most))
