@@ -432,10 +432,10 @@ class BatchRefused(OperationError):
 
 
 class Busy(OperationError):
-    """Too many writes are waiting for the disk, or another thing that callers share is taken; try again later.
+    """Too many writes wait for the disk, or another shared resource, such as event streams, is used up.
 
     Attributes:
-        retry_after_seconds: When to try again.
+        retry_after_seconds: The time to wait before the next attempt.
     """
 
     code = "busy"

@@ -31,7 +31,7 @@ def test_a_hidden_value_of_a_file_is_a_note():
 def test_a_change_that_waits_for_the_broker_says_so():
     result = WriteResult("bell in dev is at revision 2", waits_for_broker=True)
     assert [text(line) for line in effect_lines(result)] == [
-        "  note: the broker is away; services hear of it when the broker is back"
+        "  note: the broker is away; the change will be published when it is back"
     ]
 
 

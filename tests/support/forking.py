@@ -235,7 +235,7 @@ def _hand_on_codes(statuses: dict[int, int]) -> None:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             pid, waited = ended
             status = statuses.pop(pid)
-            # Whoever started it may have ended meanwhile.
+            # The client that started it may have ended meanwhile.
             with contextlib.suppress(BrokenPipeError):
                 os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
             os.close(status)

@@ -11,7 +11,7 @@ HOME_ASSISTANT = "home_assistant"
 """The caller of every command of Home Assistant."""
 
 Account = tuple[str, bool, str | None]
-"""By what callers are told apart: the transport, whether the name is proven, and the name or else the address."""
+"""The key by which limits count callers: transport, whether the name is proven, and the name or else the address."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -44,7 +44,10 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def account(self) -> Account:
-        """What counts as one caller where each has a share; a name that is only claimed uses none of its bearer's."""
+        """The account that the caller's share of a limited resource is counted on.
+
+        A name that is only claimed has another account than the same name when it is proven.
+        """
         return self.transport, self.proven, self.name or self.address
 
     @property

@@ -20,7 +20,7 @@ class RefusedEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         file: The file's name relative to the home; empty if it is not known.
         line: 1-based line; null for the whole file.
         message: What is wrong; missing where the reader may not know it.
-        service: The service that it is about, where it is about one and the reader may know it.
+        service: The service that it concerns; missing if it concerns several, or one that the reader may not know.
     """
 
     file: str
@@ -95,11 +95,11 @@ RemovedServices = Annotated[
 
 
 class WarningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a warning is about, for programs.
+    """The content of a warning, for programs.
 
     Attributes:
         kind: ``unknown_name``: no schema describes a member. ``shadowed``: a change made at run time hides the value of
-            a file, so that edits of it show only when the change is taken back.
+            a file, so that edits of the file have no effect until the change is taken back.
         message: The warning, as in ``warnings``.
         pointer: The place in the configuration; missing in the last one of many, which counts the rest.
         did_you_mean: The place that was probably meant by an unknown name.
@@ -124,8 +124,8 @@ WarningDetails = Annotated[
 WaitsForBroker = Annotated[
     bool,
     Meta(
-        description="The broker is away: what changed is stored and is what `get` answers, and services are told of it "
-        "when the broker is back. For a dry run: so it would be."
+        description="The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the "
+        "broker is back. In a dry run: that is what would happen."
     ),
 ]
 

@@ -42,7 +42,7 @@ def http_server(
 
 
 def _openapi() -> bytes:
-    # Few ask for the documents. To make them takes 100 ms and loads 1 MB, so a start does without.
+    # The documents are rarely read. Making them takes 100 ms and 1 MB, so it waits for the first request.
     from aliciacfg.http import openapi  # noqa: PLC0415
 
     return documents.encode(openapi.document(__version__, openapi.recorded()))

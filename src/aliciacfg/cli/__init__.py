@@ -14,6 +14,7 @@ what only it needs then, so that the others start quickly. These modules are not
     target_options         whom a command asks, before or after its name
     options, inputs        what a command reads
     completers, lookups    what a shell completes, and what a mistyped name may have meant
+    present_home           whether there is a home to work on
     home                   the files that a command edits, and the daemon that loads them
     sealing_keys           which public key a command seals with
     output, formatting     what a command prints

@@ -1,4 +1,4 @@
-"""Whether there is a home where the settings say; light, as `serve` asks before it is a daemon."""
+"""Checks whether a home exists where the settings say. Imports little, because `serve` runs it before the daemon."""
 
 import shlex
 from pathlib import Path

@@ -41,10 +41,10 @@ def serve(dev: bool, **flags: str | None) -> None:
     from aliciacfg.process.library_imports import absent, without_authorities
     from aliciacfg.process.memory import look_for_cycles_rarely
 
-    # Nearly all of what is imported stays.
+    # Nearly all objects that imports make live as long as the process.
     look_for_cycles_rarely()
-    # structlog imports Rich for tracebacks, which `logs` renders, and greenlet, which the daemon has no threads of. The
-    # client of aiohttp reads all authorities that the system trusts, and the daemon has no client of HTTP.
+    # structlog imports Rich for tracebacks, which `logs` renders itself, and greenlet. The HTTP client of aiohttp loads
+    # all authorities that the system trusts. The daemon uses neither greenlet nor that client.
     with absent("rich", "greenlet"), without_authorities():
         from aliciacfg import daemon, logs
     from aliciacfg.process.line_writer import LineWriter, open_missing_streams

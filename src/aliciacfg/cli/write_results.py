@@ -61,8 +61,8 @@ def effect_lines(result: WriteResult, indent: str = "") -> list[Line]:
 
 
 def broker_lines(*, waits: bool) -> list[Line]:
-    """Return the note that services hear of a change later, if they do."""
-    return [[("note: ", "cyan"), "the broker is away; services hear of it when the broker is back"]] if waits else []
+    """Return a note if a change is published only when the broker is back."""
+    return [[("note: ", "cyan"), "the broker is away; the change will be published when it is back"]] if waits else []
 
 
 def _hidden_line(detail: WarningDetail, result: WriteResult) -> Line:

@@ -66,7 +66,7 @@ class PageHandler:
             headers |= {"Content-Encoding": _CODING, "ETag": f'"{kept.packed_etag}"'}
             return Reply(kept.body, self._page.status, headers)
         headers["ETag"] = f'"{kept.etag}"'
-        # Every browser and most programs take the compressed form, so the other one, a few MB, is not kept.
+        # Browsers and most programs accept the compressed form, so the plain one, a few MB, is not kept.
         body = await asyncio.to_thread(kept.plain) if kept.packed else kept.body
         return Reply(body, self._page.status, headers)
 

@@ -64,7 +64,7 @@ class Page:
     status: int = 200
 
     def read(self) -> bytes:
-        """Return the content; takes a while where it is a file, or has to be made."""
+        """Return the content; blocks while a file is read or a function makes it."""
         match self.content:
             case bytes():
                 return self.content
@@ -78,7 +78,7 @@ def pages(*, openapi: Callable[[], bytes], asyncapi: Callable[[], bytes], consol
     """Return every page by its path.
 
     Args:
-        openapi: Returns the OpenAPI document as JSON; called in a thread, when somebody asks for it.
+        openapi: Returns the OpenAPI document as JSON; called in a thread at the first request.
         asyncapi: The same of the AsyncAPI document.
         console: The directory with the console's built files.
     """

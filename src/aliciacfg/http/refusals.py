@@ -25,6 +25,8 @@ STATUS: Mapping[ErrorCode, int] = {
 REQUEST_ID = web.RequestKey("request_id", object)
 """The field ``request_id`` as it was sent, of any type, once the fields were read."""
 
+_RETRY_AFTER_SECONDS = 1
+
 
 class MethodNotAllowed(InvalidRequest):
     """The path exists, but not with this method.
@@ -105,7 +107,8 @@ def refusal(request: web.BaseRequest, error: OperationError) -> Reply:
     """
     reply = respond(encode_failure(error, _request_id(request)), status=status_of(error))
     if error.code in {"busy", "unavailable"}:
-        reply.headers["Retry-After"] = str(error.retry_after_seconds if isinstance(error, Busy) else 1)
+        seconds = error.retry_after_seconds if isinstance(error, Busy) else _RETRY_AFTER_SECONDS
+        reply.headers["Retry-After"] = str(seconds)
     if isinstance(error, Unauthorized):
         reply.headers["WWW-Authenticate"] = 'Bearer realm="aliciacfg"'
     if isinstance(error, MethodNotAllowed):

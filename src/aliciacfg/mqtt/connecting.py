@@ -293,8 +293,8 @@ class Dialer:
 def _older_client() -> "type[AiomqttClient]":
     """Return the client of MQTT 3.1.1.
 
-    Its libraries take 1 MB, which a daemon at a broker of MQTT 5 does without. Loading them takes 50 ms the first time,
-    in which an event loop could answer nothing.
+    Its libraries take 1 MB, which a daemon at a broker of MQTT 5 does not need. The first import takes 50 ms, and would
+    block the event loop.
     """
     from aliciacfg.mqtt.aiomqtt_client import AiomqttClient  # noqa: PLC0415
 

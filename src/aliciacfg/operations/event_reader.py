@@ -108,8 +108,8 @@ class EventReader:
         self._first: list[Event] = []
         self._begun = False
         self._next = parts.log.end
-        # The number of the last change of a state that the reader knows; of what has no state to begin with, such as
-        # the reports of instances, it is told from now on.
+        # The number of the last change of a state that the reader knows. Kinds without a first state, such as reports
+        # of instances, are sent from now on.
         self._seen, self._seen_news = -1, states.number
         self._checked_at = float("-inf")
         self._changes = -1

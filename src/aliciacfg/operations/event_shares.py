@@ -1,4 +1,4 @@
-"""Shares of the event streams: who has how many, and who gives one up for another caller when all are taken."""
+"""Shares of the event streams: counts them by caller, and ends one for another caller when all are taken."""
 
 from typing import Protocol
 
@@ -6,7 +6,8 @@ from aliciacfg.access.caller import Account, Caller
 from aliciacfg.errors import Busy
 
 _RETRY_AFTER_SECONDS = 10
-# A stream that gives way ends when its client has received what it was sent: a tenth of all, and one, may be at that.
+# A stream that gives way ends only after its client has received what it was sent. So streams that end may exist beside
+# those that count: a tenth of these, and one.
 _ENDING_SHARE = 10
 
 
@@ -19,11 +20,11 @@ class Holder(Protocol):
 
 
 class EventShares:
-    """Divides the streams evenly among the callers that want any.
+    """Divides the streams evenly among the callers that ask for any.
 
-    As long as there is room, a caller may have as many as it likes. When all are taken, the caller that has most gives
-    its newest one up for a caller that has at least two fewer; so each has its share after a few requests, and two
-    callers with the same number never take streams from each other.
+    While streams are free, the number for one caller is not limited. When all are taken, the caller with most of them
+    loses its newest one to a caller that has at least two fewer. So each caller gets its share after a few requests,
+    and two callers with the same number never take streams from each other.
     """
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ class EventShares:
                 return
 
     def _giving_way_for(self, caller: Caller) -> Account | None:
-        """Return who gives a stream up for a caller; None if nobody has at least two more."""
+        """Return the account with most streams, if it has at least two more than a caller; otherwise None."""
         most = max(self._held, key=lambda account: len(self._held[account]), default=None)
         if most is None or len(self._held[most]) < len(self._held.get(caller.account, ())) + 2:
             return None

@@ -254,8 +254,8 @@ def _item(row: Replica, *, state: Literal["ready", "not_ready", "gone"], files: 
 def _exposition() -> Callable[[Metrics, Readings, str], tuple[bytes, str]]:
     """Return the function that renders the metrics.
 
-    Its library takes 1 MB, which a daemon that nobody scrapes does without. Loading it takes 40 ms the first time, in
-    which an event loop could answer nothing.
+    Its library takes 1 MB, which only a daemon with a scraper needs. The first import takes 40 ms, and would block the
+    event loop.
     """
     from aliciacfg.monitoring.exposition import exposition  # noqa: PLC0415
 

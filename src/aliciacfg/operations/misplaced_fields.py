@@ -1,8 +1,8 @@
-"""Documents that are wrapped once too often, or hold fields of a request: they are refused rather than stored.
+"""Refuses documents that are a whole request, or that have fields of a request as members.
 
-Over MQTT the fields of a request stand beside ``config`` or ``patch``, over HTTP in the query, and the body is the
-document itself. Who carries one form over to the other would store ``patch`` or ``dry_run`` as a member, and tell all
-readers of it.
+Over MQTT a request has its fields beside ``config`` or ``patch``. Over HTTP the fields are in the query, and the body
+is the document itself. A client that sends the form of one transport over the other would otherwise have ``patch`` or
+``dry_run`` stored as a member and published to all readers.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ _FIELDS: Mapping[Form, frozenset[str]] = {
     "config": frozenset({*SetRequest.__struct_encode_fields__, "service"}),
     "patch": frozenset({*PatchRequest.__struct_encode_fields__, "service"}),
 }
-# What would be done without them is something else.
+# Without one of these, a request has another effect than its sender expects.
 _DECISIVE: Mapping[str, type[bool | int]] = {
     "dry_run": bool, "expected_revision": int, "allow_breaking": bool, "refuse_near_misses": bool,
 }  # fmt: skip
 
 
 def check(sent: JsonObject, form: Form, service: str, knows: Callable[[str], bool]) -> None:
-    """Return if a document that a caller sent is probably meant as it is.
+    """Return if the members of a document are probably meant as members.
 
     Args:
         sent: The document.
@@ -35,7 +35,7 @@ def check(sent: JsonObject, form: Form, service: str, knows: Callable[[str], boo
         knows: Returns whether a member of that name at the top is known, from the schema or from the configuration.
 
     Raises:
-        InvalidRequest: It is the form of a request, or holds a field that decides what a request does.
+        InvalidRequest: It is a whole request, or has a field that decides what a request does.
     """
     wrapper = next((field for field in _FIELDS if _wraps(sent, field, form, knows)), None)
     if wrapper is not None:

@@ -32,7 +32,7 @@ class WriteAnswers:
         self._broker_away = broker_away
 
     def waits_for_broker(self, environment: str) -> bool:
-        """Return whether services are told of a change of an environment only when the broker is back."""
+        """Return whether a change of an environment is published only when the broker is back."""
         return environment == self._state.active and self._broker_away()
 
     async def of(self, planned: PlannedChange, *, dry_run: bool, remains: bool | None = None) -> Answer:

@@ -1,11 +1,9 @@
-"""What libraries do while they are imported, and the daemon does without: it would be memory for as long as it runs."""
+"""Keeps imports of libraries from loading what the daemon does not use, which would stay in memory."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Generator
-
-__all__ = ["absent", "without_authorities"]
 
 # Where OpenSSL looks for the system's certificate authorities (SSL_CTX_set_default_verify_paths(3)).
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")

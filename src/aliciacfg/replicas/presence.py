@@ -193,7 +193,7 @@ class Presence:
 
     @property
     def another_connected(self) -> bool:
-        """Whether another daemon of the home was connected to the broker a second ago."""
+        """Whether another daemon of the home was connected to the broker when it last reported, about a second ago."""
         live = [] if self.registry is None else self.registry.live
         return any(row.connected and row.replica != self.replica for row in live)
 

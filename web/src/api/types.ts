@@ -686,7 +686,7 @@ export interface components {
                 [key: string]: string[];
             };
             /**
-             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @description The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the broker is back. In a dry run: that is what would happen.
              * @default false
              */
             waits_for_broker?: boolean;
@@ -960,7 +960,7 @@ export interface components {
             /** @description False: the configuration no longer exists. */
             remains?: boolean | null;
             /**
-             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @description The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the broker is back. In a dry run: that is what would happen.
              * @default false
              */
             waits_for_broker?: boolean;
@@ -1605,7 +1605,7 @@ export interface components {
             line: number | null;
             /** @description What is wrong; missing where the reader may not know it. */
             message?: string | null;
-            /** @description The service that it is about, where it is about one and the reader may know it. */
+            /** @description The service that it concerns; missing if it concerns several, or one that the reader may not know. */
             service?: string | null;
         };
         /**
@@ -1629,7 +1629,7 @@ export interface components {
              */
             warnings?: string[];
             /**
-             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @description The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the broker is back. In a dry run: that is what would happen.
              * @default false
              */
             waits_for_broker?: boolean;
@@ -1931,11 +1931,11 @@ export interface components {
         };
         /**
          * WarningDetail
-         * @description What a warning is about, for programs.
+         * @description The content of a warning, for programs.
          */
         WarningDetail: {
             /**
-             * @description `unknown_name`: no schema describes a member. `shadowed`: a change made at run time hides the value of a file, so that edits of it show only when the change is taken back.
+             * @description `unknown_name`: no schema describes a member. `shadowed`: a change made at run time hides the value of a file, so that edits of the file have no effect until the change is taken back.
              * @enum {unknown}
              */
             kind: "shadowed" | "unknown_name";
@@ -2033,7 +2033,7 @@ export interface components {
              */
             warning_details?: components["schemas"]["WarningDetail"][];
             /**
-             * @description The broker is away: what changed is stored and is what `get` answers, and services are told of it when the broker is back. For a dry run: so it would be.
+             * @description The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the broker is back. In a dry run: that is what would happen.
              * @default false
              */
             waits_for_broker?: boolean;
