@@ -1,4 +1,4 @@
-"""Measures the console in a real Chromium: the list of a home with many services, by the browser's own clock.
+"""Measures the console in a real Chromium, by the browser's own clock: the list of many services, and a long form.
 
 console.py                      1,000 services
 console.py --services 5000      as many as wanted
@@ -31,6 +31,8 @@ _OPTIONS = ("--disable-gpu", "--disable-background-networking", "--disable-compo
 # The browser tells of tasks from 50 ms on; if it tells of none, the longest took at most so long.
 _SHORTEST_TOLD_MS = 50.0
 _UPDATES = 10
+# The settings of one service, nearly as many as a configuration may have.
+FIELDS = 4500
 _WAIT_MS = 30_000
 
 # Runs before anything of the page: notes tasks, and when rows are first on the screen, which is after the second frame
@@ -51,6 +53,19 @@ globalThis.rowsShown = count => new Promise(resolve => {
 });
 globalThis.firstRows = rowsShown(1);
 """
+# When the first fields of a form are on the screen, in milliseconds after this is called.
+_FORM = """
+address => new Promise(resolve => {
+  const begun = performance.now();
+  location.hash = address;
+  const look = () => {
+    if (document.querySelector('[data-pointer^="/settings/"]') === null) return requestAnimationFrame(look);
+    requestAnimationFrame(() => requestAnimationFrame(() => resolve(performance.now() - begun)));
+  };
+  look();
+})
+"""
+_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # When a row shows a revision, in Unix milliseconds.
 _SEEN = """
 ([name, revision]) => new Promise(resolve => {
@@ -81,6 +96,10 @@ class Figures:
         update_ms: From the moment at which another client sends a PATCH to the frame that shows the new revision: the
             median.
         update_task_ms: The longest task meanwhile.
+        form_ms: From the click on a service with a long form to the frame that shows the first fields.
+        form_task_ms: The longest task in the second after that, with the opening itself.
+        form_type_task_ms: The longest task while a number is typed in a field, key by key.
+        form_scroll_task_ms: The longest task while the form is scrolled, and from its end to a field that is searched.
     """
 
     load_kb: float
@@ -91,6 +110,10 @@ class Figures:
     sort_task_ms: float
     update_ms: float
     update_task_ms: float
+    form_ms: float
+    form_task_ms: float
+    form_type_task_ms: float
+    form_scroll_task_ms: float
 
 
 def measure(services: int, scratch: Path, *, visits: int = 1, source: Path = SOURCE) -> list[Figures]:
@@ -103,6 +126,7 @@ def measure(services: int, scratch: Path, *, visits: int = 1, source: Path = SOU
         source: The directory of the package that is run.
     """
     home = Home(scratch / "files", services)
+    _lengthen(home, home.names[-1])
     with ExitStack() as stack:
         port = stack.enter_context(mosquitto(scratch / "broker", source=source))
         started = stack.enter_context(
@@ -112,6 +136,13 @@ def measure(services: int, scratch: Path, *, visits: int = 1, source: Path = SOU
         stack.callback(client.close)
         browser = stack.enter_context(_chromium(scratch))
         return [_visit(browser, client, f"http://127.0.0.1:{started.http_port}/", home) for _ in range(visits)]
+
+
+def _lengthen(home: Home, service: str) -> None:
+    """Give a service a schema with many settings."""
+    fields = {f"setting_{number}": {"type": "integer", "default": number} for number in range(FIELDS)}
+    schema = {"version": "1.0.0", "properties": {"settings": {"type": "object", "properties": fields}}}
+    (home.schemas / f"{service}.json").write_text(json.dumps(schema))
 
 
 @contextmanager
@@ -148,6 +179,13 @@ def _visit(browser: Browser, client: Client, url: str, home: Home) -> Figures:
         _sort(page)
         sort_task_ms = _longest_task(page)
         updates = sorted(_update(page, client, name) for name in home.names[:_UPDATES])
+        update_task_ms = _longest_task(page)
+        form_ms = page.evaluate(_FORM, f"#/services/{home.names[-1]}")
+        page.evaluate("new Promise(done => setTimeout(done, 1000))")
+        form_task_ms = _longest_task(page)
+        _type(page)
+        form_type_task_ms = _longest_task(page)
+        _scroll_form(page)
         return Figures(
             load_kb=load / 1024,
             rows_ms=rows_ms,
@@ -156,7 +194,11 @@ def _visit(browser: Browser, client: Client, url: str, home: Home) -> Figures:
             search_task_ms=search_task_ms,
             sort_task_ms=sort_task_ms,
             update_ms=updates[len(updates) // 2],
-            update_task_ms=_longest_task(page),
+            update_task_ms=update_task_ms,
+            form_ms=form_ms,
+            form_task_ms=form_task_ms,
+            form_type_task_ms=form_type_task_ms,
+            form_scroll_task_ms=_longest_task(page),
         )
     finally:
         context.close()
@@ -202,13 +244,31 @@ def _search(page: Page, name: str) -> None:
     page.get_by_label("Search").focus()
     for key in [*name, *["Backspace"] * len(name)]:
         page.keyboard.press(key)
-        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.evaluate(_FRAMES)
 
 
 def _sort(page: Page) -> None:
     for title in ("Last change", "Revision", "Service"):
         page.get_by_role("columnheader", name=title).get_by_role("button").click()
         page.evaluate("new Promise(done => setTimeout(done, 300))")
+
+
+def _type(page: Page) -> None:
+    field = page.locator('[data-pointer="/settings/setting_5"] input')
+    field.focus()
+    for key in "123456":
+        page.keyboard.press(key)
+        page.evaluate(_FRAMES)
+
+
+def _scroll_form(page: Page) -> None:
+    page.mouse.move(640, 600)
+    for _ in range(30):
+        page.mouse.wheel(0, 900)
+        page.evaluate("new Promise(requestAnimationFrame)")
+    last = f"setting_{FIELDS - 1}"
+    page.evaluate(f"find('{last}')")
+    page.locator(f'[data-pointer="/settings/{last}"] input').wait_for()
 
 
 def _update(page: Page, client: Client, name: str) -> float:
@@ -228,6 +288,10 @@ _NAMES = {
     "sort_task_ms": "longest task, sorting by each column",
     "update_ms": "another client's PATCH, until the row shows it",
     "update_task_ms": "longest task meanwhile",
+    "form_ms": f"form of {FIELDS:,} settings: first fields on the screen",
+    "form_task_ms": "longest task until a second after that",
+    "form_type_task_ms": "longest task, typing in a field of it",
+    "form_scroll_task_ms": "longest task, scrolling it and finding its last field",
 }
 _UNITS = {"kb": "kilobytes", "ms": "ms"}
 _MOST = {
@@ -239,6 +303,10 @@ _MOST = {
     "sort_task_ms": 200.0,
     "update_ms": 1000.0,
     "update_task_ms": 200.0,
+    "form_ms": 1000.0,
+    "form_task_ms": 200.0,
+    "form_type_task_ms": 200.0,
+    "form_scroll_task_ms": 200.0,
 }
 
 

@@ -7,6 +7,7 @@ import { isHidden } from "../api/masks.ts";
 import { Tag } from "../ui/elements.tsx";
 import { Prose } from "../ui/prose.tsx";
 import { rangeInWords, show } from "./checks.ts";
+import { choiceTexts } from "./choices.ts";
 import { isRemovable, type Kind, nameText, titleOf } from "./fields.ts";
 import {
   canSetBelow,
@@ -84,7 +85,7 @@ export function Marks(props: EntryProps & { changed: boolean; id?: string }) {
     if (value === undefined) return "New";
     return isObject(value) || Array.isArray(value) || isHidden(value) || isEqual(value, now)
       ? "Changed"
-      : `Changed, was ${show(value, 40)}`;
+      : `Changed, was ${showAt(place, value, 40)}`;
   }).value;
   return (
     <span class="marks" {...(id === undefined ? {} : { id })}>
@@ -116,7 +117,7 @@ export function About({ id, place, kind }: { id: string; place: Place; kind: Kin
   const { node } = place;
   const facts = [
     rangeInWords(place),
-    node.default !== undefined && kind !== "secret" ? `default ${show(node.default)}` : "",
+    node.default !== undefined && kind !== "secret" ? `default ${showAt(place, node.default)}` : "",
     node.variable === undefined ? "" : `environment variable ${node.variable}`,
   ].filter(Boolean);
   return (
@@ -129,6 +130,12 @@ export function About({ id, place, kind }: { id: string; place: Place; kind: Kin
       {facts.length > 0 && <p>{capitalised(facts.join("; "))}.</p>}
     </div>
   );
+}
+
+/** Return a value as the choices of its place show it; without choices, as `show`. */
+function showAt({ node: { choices = [] } }: Place, value: Json, longest?: number): string {
+  const index = choices.findIndex((choice) => isEqual(choice.value, value));
+  return choiceTexts(choices)[index] ?? show(value, longest);
 }
 
 function capitalised(text: string): string {

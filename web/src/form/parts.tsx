@@ -166,6 +166,8 @@ interface Seen {
 
 /** Return the text in the middle of what is seen, if there is no field yet: somebody jumped there, as by a search. */
 function textInSight(): Seen | undefined {
+  // Where a screen begins, its first fields stand where they stand.
+  if (scrollY === 0) return undefined;
   const text = document.elementFromPoint(innerWidth / 2, innerHeight / 2)?.closest<HTMLElement>(".later");
   const pointer = text?.dataset.of;
   if (text === null || text === undefined || pointer === undefined) return undefined;
