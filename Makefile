@@ -76,9 +76,11 @@ api-documents: $(VENV)/installed-dev programs  ## Record examples; write docs/op
 	$(BIN)/python scripts/write_docs.py
 	$(BIN)/python scripts/write_reference.py
 
+# A test tool may bound a version, so the program's own dependencies are those that the tests ran with.
 lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
-	cd requirements && for what in run dev; do \
-	  extras="--extra embedded --extra postgres"; [ $$what = run ] || extras="$$extras --extra dev"; \
+	cd requirements && for what in dev run; do \
+	  extras="--extra embedded --extra postgres"; \
+	  [ $$what = run ] && extras="$$extras --constraint dev.txt" || extras="$$extras --extra dev"; \
 	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
 	done; \

@@ -270,3 +270,13 @@ def test_compose_checks_health_as_the_image_does(home):
     """One command, whichever of the two starts the container."""
     (check,) = of(dockerfile()[-1], "HEALTHCHECK")
     assert home["healthcheck"]["test"] == ["CMD", *json.loads(check.partition("CMD ")[2])]
+
+
+def test_what_is_installed_is_what_the_tests_ran_with():
+    """Every dependency of the program has the version and the hashes of the tests' environment."""
+
+    def locked(name: str) -> set[str]:
+        text = (ROOT / "requirements" / name).read_text()
+        return set(re.findall(r"^\S.*?(?=\n    # via|\n\S|\Z)", text, re.MULTILINE | re.DOTALL))
+
+    assert locked("run.txt") - locked("dev.txt") == set()
