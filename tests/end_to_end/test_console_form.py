@@ -225,6 +225,19 @@ async def _apply(page: Page) -> None:
     await expect(dialog).to_have_count(0)
 
 
+async def _paste(control: Locator, text: str) -> None:
+    """Paste at the end of an input, as the browser tells the page of it."""
+    await control.press("End")
+    await control.evaluate(
+        """(one, text) => {
+          const clipboardData = new DataTransfer();
+          clipboardData.setData("text/plain", text);
+          one.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+        }""",
+        text,
+    )
+
+
 def _sent(console: Console) -> list[Any]:
     """Return the merge patches that were sent, without those that only tried."""
     return [
@@ -285,6 +298,9 @@ async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, conso
         re.compile("1.0 is stored as 1")
     )
     await _control(page, "/settings/note").fill("three\nmore\nlines")
+    await _paste(_control(page, "/settings/old"), "y\r\nz\n")
+    await expect(page.locator('[data-pointer="/settings/old"] textarea')).to_be_focused()
+    await page.keyboard.type("!")
     await _control(page, "/settings/rooms/a~1b.c#d~0e/size").fill("2.5")
     await _control(page, "/settings/numbers/1").fill("7")
     await _control(page, "/settings/users/0/name").fill("ada")
@@ -308,6 +324,7 @@ async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, conso
             "mode": "1",
             "optional_number": 1.0,
             "note": "three\nmore\nlines",
+            "old": "xy\nz!",
             "rooms": {"a/b.c#d~e": {"size": 2.5}},
             "numbers": [1, 7, 3],
             "users": [{"name": "ada", "admin": True}],
@@ -423,7 +440,12 @@ async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console
     await expect(key).to_have_attribute("type", "password")
     await key.fill("abc")
     await expect(key).to_have_accessible_description(re.compile("expected at least 4 characters"))
-    await key.fill("hunter-8f21ü")
+    await _paste(key, "-----BEGIN\nplanted-55cc\n")
+    pasted = page.locator('[data-pointer="/settings/api_key"] textarea')
+    await expect(pasted).to_have_value("abc-----BEGIN\nplanted-55cc")
+    await expect(pasted).to_have_css("-webkit-text-security", "disc")
+    await expect(pasted).to_be_focused()
+    await pasted.fill("hunter-8f21ü")
     await _field(page, "/settings/users").get_by_role("button", name="Add an item to users").click()
     await _control(page, "/settings/users/1/name").fill("bob")
     await _control(page, "/settings/users/1/password").fill("planted-93aa")
@@ -436,7 +458,7 @@ async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console
             document.documentElement.outerHTML])"""
     )
     traces += "".join(f"{request.url} {request.post_data}" for request in console.requests)
-    for secret in ("hunter-8f21", "planted-93aa"):
+    for secret in ("hunter-8f21", "planted-93aa", "planted-55cc"):
         assert secret not in traces
     patch = _sent(console)[-1]
     assert patch["settings"]["api_key"].startswith("sealed:v1:")

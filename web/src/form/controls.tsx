@@ -1,7 +1,7 @@
 /** The native inputs of single values. */
 
 import { useComputed } from "@preact/signals";
-import { useId, useMemo, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { format, isEqual, type Json, parse } from "../api/json.ts";
 import { isHidden } from "../api/masks.ts";
 import { show, typeNames } from "./checks.ts";
@@ -52,6 +52,34 @@ function useText(text: string, change: (text: string) => void) {
   };
 }
 
+/**
+ * Keep the lines of a text that is pasted into an input of one line, which would drop their ends: what takes it has to
+ * become an area of text, which gets the focus.
+ */
+function usePastedLines(change: (text: string) => void) {
+  const area = useRef<HTMLTextAreaElement>(null);
+  const caret = useRef<number>(undefined);
+  useLayoutEffect(() => {
+    if (caret.current === undefined || area.current === null) return;
+    area.current.focus();
+    area.current.setSelectionRange(caret.current, caret.current);
+    caret.current = undefined;
+  });
+  return {
+    area,
+    onPaste: (event: ClipboardEvent & { currentTarget: HTMLInputElement }) => {
+      // The end of the last line means nothing: whole lines are copied so.
+      const text = event.clipboardData?.getData("text/plain").replace(/\r\n?/g, "\n").replace(/\n$/, "") ?? "";
+      const { value, selectionStart, selectionEnd, readOnly } = event.currentTarget;
+      if (readOnly || !text.includes("\n")) return;
+      event.preventDefault();
+      const before = value.slice(0, selectionStart ?? value.length) + text;
+      caret.current = before.length;
+      change(before + value.slice(selectionEnd ?? value.length));
+    },
+  };
+}
+
 function attributes({ id, describedBy, invalid, required, name }: ControlProps) {
   return {
     id,
@@ -89,18 +117,29 @@ function TextInput(props: ControlProps) {
     const wanted = hasWindowsLines(before) ? text.replace(/\r?\n/g, "\r\n") : text;
     form.set(pointer, text === "" && before === undefined ? undefined : wanted);
   });
+  const pasted = usePastedLines((text) => input.onInput({ currentTarget: { value: text } }));
   const long = useRef(typeof value === "string" && value.length > 80);
   // An input drops the ends of lines. What became an area of text stays one, so that the focus does.
   long.current ||= /[\r\n]/.test(input.value);
   if (long.current) {
     const rows = Math.min(12, Math.max(2, input.value.split("\n").length, Math.ceil(input.value.length / 60)));
-    return <textarea {...attributes(props)} {...input} rows={rows} readOnly={form.readOnly.value} spellcheck={false} />;
+    return (
+      <textarea
+        ref={pasted.area}
+        {...attributes(props)}
+        {...input}
+        rows={rows}
+        readOnly={form.readOnly.value}
+        spellcheck={false}
+      />
+    );
   }
   return (
     <input
       type="text"
       {...attributes(props)}
       {...input}
+      onPaste={pasted.onPaste}
       readOnly={form.readOnly.value}
       placeholder={value === undefined ? "not set" : ""}
       autocomplete="off"
@@ -223,22 +262,39 @@ function SecretInput(props: ControlProps) {
   const [open, setOpen] = useState(false);
   const state = useId();
   const isSet = before !== undefined && before !== "";
+  const change = (text: string) => {
+    if (text === "") form.undo(pointer);
+    else form.setSecret(pointer, text);
+  };
+  const pasted = usePastedLines(change);
   if (form.readOnly.value) return <output id={props.id}>{isSet ? "set, not shown" : "not set"}</output>;
   return (
     <span class="secret">
-      <input
-        {...{ type: (open ? "text" : "password") as "password" }}
-        {...attributes({ ...props, describedBy: `${state} ${props.describedBy}` })}
-        value={typed ?? ""}
-        placeholder={isSet ? "type a new one to replace it" : "not set"}
-        autocomplete="new-password"
-        autocapitalize="off"
-        spellcheck={false}
-        onInput={({ currentTarget: { value } }) => {
-          if (value === "") form.undo(pointer);
-          else form.setSecret(pointer, value);
-        }}
-      />
+      {typed?.includes("\n") ? (
+        <textarea
+          ref={pasted.area}
+          {...attributes({ ...props, describedBy: `${state} ${props.describedBy}` })}
+          class={open ? undefined : "masked"}
+          value={typed}
+          rows={4}
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+          onInput={(event) => change(event.currentTarget.value)}
+        />
+      ) : (
+        <input
+          {...{ type: (open ? "text" : "password") as "password" }}
+          {...attributes({ ...props, describedBy: `${state} ${props.describedBy}` })}
+          value={typed ?? ""}
+          placeholder={isSet ? "type a new one to replace it" : "not set"}
+          autocomplete="new-password"
+          autocapitalize="off"
+          spellcheck={false}
+          onInput={(event) => change(event.currentTarget.value)}
+          onPaste={pasted.onPaste}
+        />
+      )}
       {typed !== undefined && (
         <button type="button" aria-pressed={open} onClick={() => setOpen(!open)}>
           Show what I typed
