@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 from _pytest.pathlib import import_path
+from _pytest.runner import runtestprotocol
 
 from brokers import Broker
 from certificates import Authority
@@ -178,10 +179,30 @@ class Mixing:
         items[:] = mixed
 
 
+class Telling:
+    """Tells the main process of each test only what it shows: most of its work is to take in reports."""
+
+    @pytest.hookimpl
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Run a test; leave out that it was set up and torn down, unless that failed or was skipped."""
+        place = {"nodeid": item.nodeid, "location": item.location}
+        item.ihook.pytest_runtest_logstart(**place)
+        for report in runtestprotocol(item, log=False, nextitem=nextitem):
+            if report.when == "call" or not report.passed:
+                item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(**place)
+        return True
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Mix the files in each of several processes, which all have the same order."""
+    """Mix the files in each of several processes, which all have the same order.
+
+    With ``--durations`` all reports are told.
+    """
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Mixing())
+        if config.option.durations is None:
+            config.pluginmanager.register(Telling())
 
 
 def pytest_collection_finish() -> None:

@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from certificates import Authority
 from daemons import Daemon
 from inprocess import eventually
 from machine import SECONDS
-from repository import ROOT
+from repository import ROOT, SERVICES
 from soak import each_in_turn
 
 SHORT = 0.25
@@ -114,8 +114,10 @@ def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
     """Runs the HTTP server over a real store with the limits of the test; yields its port."""
 
     @asynccontextmanager
-    async def serve(limits: Limits, *, tls: bool = False) -> AsyncGenerator[Port]:
-        home = Daemon(tmp_path / "home", broker_port=1).prepare()
+    async def serve(
+        limits: Limits, *, tls: bool = False, services: Sequence[str] = ("voice_router",)
+    ) -> AsyncGenerator[Port]:
+        home = Daemon(tmp_path / "home", broker_port=1).keep_services(*services)
         places = {"environments_dir": str(home.environments), "schemas_dir": str(home.directory / "schemas")}
         settings = resolve(places, environ=home.environment(), dotenv_values={}).settings
         data = DataDirectory(home.data)
@@ -227,7 +229,8 @@ async def test_a_client_that_reads_no_responses_is_disconnected(
 ):
     """It sends requests and reads nothing; others are answered meanwhile."""
     # Enough for the others on a busy machine.
-    async with serving(replace(PATIENT, idle_seconds=6 * SHORT, closing_seconds=SHORT), tls=tls) as port:
+    limits = replace(PATIENT, idle_seconds=6 * SHORT, closing_seconds=SHORT)
+    async with serving(limits, tls=tls, services=SERVICES) as port:
         context = authority.context() if tls else None
         greedy = await clients(port, context)
         greedy.take_nothing()
