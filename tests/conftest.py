@@ -151,32 +151,56 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in skipped]
 
 
+Files = list[list[pytest.Item]]
+
+
 class Mixing:
     """Puts files whose tests wait for processes between those that use the processor, where several run at a time.
 
     By name, a fourth of all files would wait at the end while no other test is left.
     """
 
+    # How much sooner than the others the files that wait are through: at the end no process has only long tests.
+    SOONER = 1.2
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Order the files; the tests of one stay together, for the fixtures that they share."""
+        """Order the files; the tests of one stay together, for the fixtures that they share.
+
+        Each process begins with an equal part of all tests, in this order; so each part is mixed alone.
+        """
         files: dict[Path, list[pytest.Item]] = {}
         for item in items:
             files.setdefault(item.path, []).append(item)
         waiting = [path for path in files if any(path.is_relative_to(folder) for folder in WITH_PROCESSES)]
-        others = [path for path in files if path not in waiting]
-        count = max(sum(len(files[path]) for path in others), 1)
-        mixed: list[pytest.Item] = []
-        placed = passed = 0
-        for path in others:
-            while placed * count < passed * len(waiting):
-                mixed += files[waiting[placed]]
-                placed += 1
-            mixed += files[path]
-            passed += len(files[path])
-        for path in waiting[placed:]:
-            mixed += files[path]
-        items[:] = mixed
+        parts = zip(
+            self._parts([files[path] for path in waiting]),
+            self._parts([found for path, found in files.items() if path not in waiting]),
+            strict=True,
+        )
+        items[:] = [item for part in parts for item in self._mixed(*part)]
+
+    def _parts(self, files: Files) -> list[Files]:
+        """Return parts of about the same number of tests, one for each process."""
+        parts: list[Files] = [[] for _ in range(self._processes)]
+        total, passed = sum(map(len, files)), 0
+        for file in files:
+            parts[passed * self._processes // total].append(file)
+            passed += len(file)
+        return parts
+
+    def _mixed(self, waiting: Files, others: Files) -> Iterator[pytest.Item]:
+        left, count, passed = list(waiting), sum(map(len, others)), 0
+        for file in others:
+            while left and (len(waiting) - len(left)) * count < passed * len(waiting) * self.SOONER:
+                yield from left.pop(0)
+            yield from file
+            passed += len(file)
+        for file in left:
+            yield from file
 
 
 class Telling:
@@ -199,8 +223,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     With ``--durations`` all reports are told.
     """
-    if hasattr(config, "workerinput"):
-        config.pluginmanager.register(Mixing())
+    given = getattr(config, "workerinput", None)
+    if given is not None:
+        config.pluginmanager.register(Mixing(given["workercount"]))
         if config.option.durations is None:
             config.pluginmanager.register(Telling())
 
