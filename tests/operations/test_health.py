@@ -1,5 +1,8 @@
 """The list of a home's daemons, and what health says of them."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from aliciacfg.errors import Forbidden, Problem
 from aliciacfg.model.records import Replica
 from builders import environment_file
 from inprocess import Core, core
+from machine import SECONDS
 
 FILES = {"environments/dev.yaml": environment_file({"bell": {}})}
 
@@ -45,6 +49,22 @@ async def test_a_name_is_made_of_the_host_and_the_data_directory(tmp_path: Path,
             found.add(made.parts.presence.name)
     assert len(found) == 2
     assert all(name.startswith("attic-") for name in found)
+
+
+async def test_metrics_are_read_while_all_threads_are_taken(tmp_path: Path):
+    """By a disk that hangs, for example; only the first time takes one."""
+    release = threading.Event()
+    async with core(tmp_path, FILES) as made:
+        metrics = made.parts.service.health
+        await metrics.exposition("")
+        pool = ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(pool)
+        pool.submit(release.wait)
+        try:
+            text, _ = await asyncio.wait_for(metrics.exposition(""), SECONDS)
+        finally:
+            release.set()
+    assert b"aliciacfg_build_info" in text
 
 
 class Registry:

@@ -83,6 +83,7 @@ class Health:
         self.devices: int | None = None
         self.services_online: dict[str, bool] = {}
         self.count_streams: Callable[[], int] = int
+        self._render: Callable[[Metrics, Readings, str], tuple[bytes, str]] | None = None
 
     async def health(self, _caller: Caller, _request: Request) -> Answer:
         """Return the health of the daemon."""
@@ -173,7 +174,8 @@ class Health:
         Args:
             accept: The media types that the scraper accepts.
         """
-        render = await asyncio.to_thread(_exposition)
+        # Afterwards it needs no thread: all may wait for a disk that hangs, which is when people look at metrics.
+        render = self._render = self._render or await asyncio.to_thread(_exposition)
         presence = self._presence
         readings = Readings(
             cache_hits=self._cache.hits,
