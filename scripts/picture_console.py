@@ -60,7 +60,7 @@ async def _pictures(url: str, token: str, directory: Path) -> None:
 
     viewport = {"width": WIDTH, "height": HEIGHT}
     async with running(directory) as browser, visiting(browser, Console, viewport=viewport) as console:
-        await console.sign_in(token)
+        console.sign_in(token)
         page = await console.show(url, "#/services?sort=-changed")
         await _take(page, "services", "light")
         await _form(console, page, url)

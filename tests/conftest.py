@@ -31,7 +31,7 @@ from repository import SERVICES
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-    from browser import Visit
+    from browser import Profile, Visit
     from console_browser import Console
 
 WITH_PROCESSES = [Path(__file__).parent / name for name in ("end_to_end", "faults")]
@@ -320,16 +320,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def module_daemon(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """A READY daemon for the tests of one file, each of which changes services that no other test there reads.
 
-    HOME_SERVICES counts as for ``make_daemon``.
+    HOME_SERVICES counts as for ``make_daemon``. A file whose tests ask for little but pages has ON_UVLOOP set.
     """
     services = getattr(request.module, "HOME_SERVICES", SERVICES)
-    with serving(tmp_path_factory.mktemp("module"), lambda made: made.keep_services(*services)) as made:
+    debug = None if getattr(request.module, "ON_UVLOOP", False) else True
+    directory = tmp_path_factory.mktemp("module")
+    with serving(directory, lambda made: made.keep_services(*services), asyncio_debug=debug) as made:
         yield made
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium(tmp_path_factory: pytest.TempPathFactory) -> "AsyncGenerator[Browser, None]":
-    """A headless browser for all tests; a test uses ``visit`` or ``console``, which have storage of their own."""
+    """A headless browser for all tests; a test uses ``visit`` or ``console``, for which nothing of others is kept."""
     # Loaded by the processes that use it.
     from browser import running
 
@@ -339,21 +341,28 @@ async def chromium(tmp_path_factory: pytest.TempPathFactory) -> "AsyncGenerator[
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def visit(chromium: "Browser") -> "AsyncGenerator[Visit, None]":
-    """A visit of pages, which fails the test when one complains of something that the test does not allow."""
-    from browser import Visit, visiting
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def profile(chromium: "Browser") -> "Profile":
+    """What the visits of all tests have in common, which is cleared after each."""
+    from browser import Profile
 
-    async with visiting(chromium, Visit) as made:
+    return await Profile.of(chromium)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(profile: "Profile") -> "AsyncGenerator[Visit, None]":
+    """A visit of pages, which fails the test when one complains of something that the test does not allow."""
+    from browser import Visit
+
+    async with profile.visiting(Visit) as made:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def console(chromium: "Browser", request: pytest.FixtureRequest) -> "AsyncGenerator[Console, None]":
+async def console(profile: "Profile", request: pytest.FixtureRequest) -> "AsyncGenerator[Console, None]":
     """One person's visit of the console, which fails the test as ``visit`` does."""
-    from browser import visiting
     from console_browser import Console
 
-    async with visiting(chromium, Console) as made:
+    async with profile.visiting(Console) as made:
         made.pictures = request.config.getoption("--pictures")
         yield made

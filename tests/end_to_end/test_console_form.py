@@ -250,7 +250,7 @@ def _sent(console: Console) -> list[Any]:
 async def test_every_kind_of_field_is_accessible(home: Daemon, console: Console):
     page = await console.show(home, "#/services/zoo")
     await expect(_control(page, "/settings/name")).to_have_value("zoo")
-    await axe(page)
+    await axe(page, "main")
     await console.picture(page, "form")
     named = await page.evaluate(
         """() => [...document.querySelectorAll(".config-form :is(input, select, textarea)")]

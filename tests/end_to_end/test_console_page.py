@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, str
 async def test_every_screen_is_accessible(home: tuple[Daemon, str], console: Console):
     """To WCAG 2.2 AA, as far as axe-core sees it, in both themes and on a phone; and Tab reaches every control."""
     daemon, token = home
-    await console.sign_in(token)
+    console.sign_in(token)
     # What an edit of the files would change, which is refused.
     console.allow(r"status 422: POST \S+/reload")
     page = await console.show(daemon)

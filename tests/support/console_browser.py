@@ -15,6 +15,8 @@ from repository import ROOT
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # WCAG 2.2, levels A and AA, which include those of 2.0 and 2.1.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+COLOURS = ["color-contrast"]
+ON_A_PHONE = ["target-size", "scrollable-region-focusable", "aria-hidden-focus", "button-name", "label"]
 Theme = Literal["light", "dark"]
 PHONE, DESK, WIDE = 360, 1280, 2560
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -49,12 +51,20 @@ class Console(Visit):
     """
 
     pictures: Path | None = field(default=None)
+    _scripts: list[str] = field(default_factory=list[str])
 
-    async def sign_in(self, token: str) -> None:
-        """Have all pages from now on use a token, as if a person had entered it."""
+    def sign_in(self, token: str) -> None:
+        """Have all pages that are made from now on use a token, as if a person had entered it."""
         keep = f"sessionStorage.setItem('aliciacfg.token', {json.dumps(token)})"
         # An empty page has no storage.
-        await self.context.add_init_script(f"if (location.host) {keep}")
+        self._scripts.append(f"if (location.host) {keep}")
+
+    async def page(self) -> Page:
+        """Return a new, empty page, which uses the token of ``sign_in``."""
+        made = await super().page()
+        for script in self._scripts:
+            await made.add_init_script(script)
+        return made
 
     async def show(self, daemon: Daemon | str, route: str = "#/services", page: Page | None = None) -> Page:
         """Open a route of a daemon's console, or of the console at an address, and wait until it shows something.
@@ -193,24 +203,28 @@ async def stops(page: Page) -> tuple[list[str], list[str]]:
     return reached, controls
 
 
-async def axe(page: Page) -> None:
+async def axe(page: Page, part: str | None = None) -> None:
     """Fail on what axe-core finds against WCAG 2.2 AA: in both themes, and at the width of a phone.
 
-    Also fail if the page scrolls sideways at that width (criterion 1.4.10).
+    Also fail if the page scrolls sideways at that width (criterion 1.4.10). ``part`` is the selector of what to look
+    at, on a screen whose rest was looked at elsewhere; its dark colours are those on a phone.
     """
     size = page.viewport_size
     found: dict[str, Any] = {}
     # The dark theme differs from the light one in its colours alone, a phone in its layout.
     views: list[tuple[Theme, int, list[str]]] = [
         ("light", DESK, []),
-        ("dark", DESK, ["color-contrast"]),
-        ("light", PHONE, ["target-size", "scrollable-region-focusable", "aria-hidden-focus", "button-name", "label"]),
+        ("dark", DESK, COLOURS),
+        ("light", PHONE, ON_A_PHONE),
     ]
+    if part is not None:
+        await expect(page.locator(part).first).to_be_visible()
+        views[1:] = [("dark", PHONE, COLOURS + ON_A_PHONE)]
     for theme, width, rules in views:
         await page.emulate_media(color_scheme=theme)
         await page.set_viewport_size({"width": width, "height": 900})
         await page.evaluate(QUIET)
-        violations = await _violations(page, rules)
+        violations = await _violations(page, part, rules)
         if violations:
             found[f"{theme} {width}"] = violations
         if width == PHONE and (wide := await widest(page)):
@@ -219,13 +233,15 @@ async def axe(page: Page) -> None:
     assert found == {}
 
 
-async def _violations(page: Page, rules: list[str]) -> list[str]:
+async def _violations(page: Page, part: str | None, rules: list[str]) -> list[str]:
     # Evaluated by the debugger, so that the page's policy holds for everything else.
     if not await page.evaluate("() => 'axe' in window"):
         assert AXE.exists(), "run make test, which installs web/node_modules"
         await page.evaluate(AXE.read_text())
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": RULES}
-    result = await page.evaluate("only => axe.run(document, { runOnly: only, resultTypes: ['violations'] })", only)
+    result = await page.evaluate(
+        "([part, only]) => axe.run(part ?? document, { runOnly: only, resultTypes: ['violations'] })", [part, only]
+    )
     return [
         f"{violation['id']}: {node['target']} {node['failureSummary']} {node['html'][:200]}"
         for violation in result["violations"]

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Json, JsonObject } from "../src/api/json.ts";
-import type { Base, HistoryItem } from "../src/edit/revisions.ts";
-import { authorOf } from "../src/edit/revisions.ts";
-import type { Session } from "../src/edit/session.ts";
-import type { Edit } from "../src/form/edits.ts";
+import type { Json, JsonObject } from "../../src/api/json.ts";
+import type { Base, HistoryItem } from "../../src/edit/revisions.ts";
+import { authorOf } from "../../src/edit/revisions.ts";
+import type { Session } from "../../src/edit/session.ts";
+import type { Edit } from "../../src/form/edits.ts";
 
 /** The browser's storage, which may be full. */
 class Storage {
@@ -49,9 +49,9 @@ Object.assign(globalThis, {
     return new Response(JSON.stringify({ status: "error", code: "not_found", message: address }), { status: 404 });
   },
 });
-const { addEdit, sessionOf } = await import("../src/edit/sessions.ts");
-const { draftsOf, keepDraftText } = await import("../src/store/drafts.ts");
-const { useToken } = await import("../src/api/client.ts");
+const { addEdit, sessionOf } = await import("../../src/edit/sessions.ts");
+const { draftsOf, keepDraftText } = await import("../../src/store/drafts.ts");
+const { useToken } = await import("../../src/api/client.ts");
 
 let number = 0;
 let service = "";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, before, beforeEach, mock, test } from "node:test";
-import { RequestError } from "../src/api/client.ts";
-import type { Json } from "../src/api/json.ts";
-import { receive, resourceOf } from "../src/store/resources.ts";
+import { RequestError } from "../../src/api/client.ts";
+import type { Json } from "../../src/api/json.ts";
+import { receive, resourceOf } from "../../src/store/resources.ts";
 
 /** More than the pause between two loads. */
 const PAUSE_MS = 1000;
