@@ -7,6 +7,7 @@ from playwright.async_api import Route, expect
 from console_browser import Console, settled
 from daemons import Daemon
 
+ON_UVLOOP = True
 HOME_SERVICES = ("sonos_service",)
 LEFT = """() => {
   const draft = value => localStorage.setItem("aliciacfg.draft/dev/sonos_service/" + value.length, value);

@@ -15,6 +15,7 @@ from daemons import Daemon
 from mqtt_clients import client
 from web_sites import behind_prefix
 
+ON_UVLOOP = True
 PLANTED = "planted-secret-71c3"
 PASTE = """(content, text) => {
   const clipboardData = new DataTransfer();

@@ -16,6 +16,7 @@ from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import client
 
+ON_UVLOOP = True
 SERVICES = 22
 
 
