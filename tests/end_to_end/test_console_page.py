@@ -118,7 +118,7 @@ async def test_it_works_below_a_path_of_another_server(make_daemon: Callable[...
             daemon.http, "PATCH", "/config/multi_language", {"settings": {"written_behind_a_proxy": True}}
         )
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name="multi_language", exact=True))
-        await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]), timeout=2000)
+        await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]))
         assert [each.url for each in console.requests if not each.url.startswith(address)] == []
         await page.close()
 

@@ -123,7 +123,7 @@ async def test_of_two_tabs_the_second_decides(module_daemon: Daemon, console: Co
     await review(first)
     await apply(first)
     conflict = dialog(second).get_by_role("group", name="/settings/max_audio_seconds")
-    await expect(conflict).to_be_visible(timeout=2000)
+    await expect(conflict).to_be_visible()
     assert await conflict.locator("dd").all_inner_texts() == ["30", "42", "41"]
     await expect(dialog(second).get_by_role("button", name="Apply to dev")).to_be_disabled()
     await expect(second.get_by_label("whisper_model", exact=True).locator("option:checked")).to_have_text("small")
@@ -172,7 +172,7 @@ async def test_a_change_elsewhere_is_shown_without_touching_what_is_typed(module
     flag = page.get_by_role("checkbox", name="metrics", exact=True)
     checked = await flag.is_checked()
     made = await patch(module_daemon, "ai_service", {"features": {"metrics": not checked}}, "?comment=from+elsewhere")
-    await expect(flag).to_be_checked(checked=not checked, timeout=3000)
+    await expect(flag).to_be_checked(checked=not checked)
     await expect(bar(page)).to_contain_text(f"Revision {made['revision']} by")
     await page.keyboard.type("2")
     assert await has_focus(field)
