@@ -20,6 +20,7 @@ import {
   Time,
   type Tone,
 } from "../ui/elements.tsx";
+import { ListTable } from "../ui/list_table.tsx";
 import { counted } from "../ui/words.ts";
 import { positive } from "./history_queries.ts";
 
@@ -174,24 +175,14 @@ function Entries({ newest, next, filter }: EntriesProps) {
           {older.next === null ? "Nothing like that is recorded." : "Nothing like that is among the newest entries."}
         </p>
       ) : (
-        <table class="list">
-          <caption class="visually-hidden">Entries of the audit log, newest first</caption>
-          <thead>
-            <tr>
-              <th scope="col">Time</th>
-              <th scope="col">Caller</th>
-              <th scope="col">Operation</th>
-              <th scope="col">Outcome</th>
-              <th scope="col">Service</th>
-              <th scope="col">Revision</th>
-            </tr>
-          </thead>
-          <tbody>
-            {all.slice(0, shown).map((entry) => (
-              <EntryRow key={entry.sequence} entry={entry} />
-            ))}
-          </tbody>
-        </table>
+        <ListTable
+          caption="Entries of the audit log, newest first"
+          columns={["Time", "Caller", "Operation", "Outcome", "Service", "Revision"]}
+        >
+          {all.slice(0, shown).map((entry) => (
+            <EntryRow key={entry.sequence} entry={entry} />
+          ))}
+        </ListTable>
       )}
       {error !== undefined && <ErrorSummary error={error} />}
       <p class="more">

@@ -9,7 +9,9 @@ import { onEvent, useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Field, Heading, Notice, Tag } from "../ui/elements.tsx";
+import { ListTable } from "../ui/list_table.tsx";
 import { useQueryText } from "../ui/query_text.ts";
+import { SearchField } from "../ui/search_field.tsx";
 import { counted } from "../ui/words.ts";
 import { Comparison, SidesChoice, useSides } from "./comparison.tsx";
 import { compare, type Sides } from "./history_queries.ts";
@@ -139,20 +141,7 @@ function Overview({ sides: { env1, env2 } }: { sides: Sides }) {
       {() => (
         <>
           <search class="filters">
-            <Field label="Search">
-              {({ id }) => (
-                <input
-                  id={id}
-                  type="search"
-                  value={search}
-                  placeholder="Name of a service"
-                  autoComplete="off"
-                  spellcheck={false}
-                  onInput={(event) => setSearch(event.currentTarget.value)}
-                  onChange={(event) => writeSearch(event.currentTarget.value)}
-                />
-              )}
-            </Field>
+            <SearchField hint="Name of a service" value={search} onValue={setSearch} onComplete={writeSearch} />
             <Field label="Show">
               {({ id }) => (
                 <select
@@ -177,21 +166,11 @@ function Overview({ sides: { env1, env2 } }: { sides: Sides }) {
           {!done && <progress max={both.length} value={compared} aria-label="Compared services" />}
           <Announcement>{done ? `${counted(differing, "service differs", "services differ")}.` : ""}</Announcement>
           {rows.length > 0 ? (
-            <table class="list">
-              <caption class="visually-hidden">The services, with what differs of each</caption>
-              <thead>
-                <tr>
-                  <th scope="col">Service</th>
-                  <th scope="col">Differences</th>
-                  <th scope="col">State</th>
-                </tr>
-              </thead>
-              <tbody>
-                {rows.slice(0, shown).map((row) => (
-                  <ServiceRow key={row.service} row={row} env1={env1} env2={env2} />
-                ))}
-              </tbody>
-            </table>
+            <ListTable caption="The services, with what differs of each" columns={["Service", "Differences", "State"]}>
+              {rows.slice(0, shown).map((row) => (
+                <ServiceRow key={row.service} row={row} env1={env1} env2={env2} />
+              ))}
+            </ListTable>
           ) : (
             done && <p class="empty">No service is like that.</p>
           )}

@@ -10,6 +10,7 @@ import { mayWrite, useWhoami } from "../store/whoami.ts";
 import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
 import { Announcement, Await, Chip, Field, Notice } from "../ui/elements.tsx";
 import { useQueryText } from "../ui/query_text.ts";
+import { SearchField } from "../ui/search_field.tsx";
 import { counted } from "../ui/words.ts";
 import { comparedChanges, matching } from "./changes.ts";
 import { compare, document, history, positive, type Sides } from "./history_queries.ts";
@@ -263,20 +264,13 @@ function Answer({ service, answer, target }: AnswerProps) {
             ))}
           </fieldset>
           <search class="filters">
-            <Field label="Filter">
-              {({ id }) => (
-                <input
-                  id={id}
-                  type="search"
-                  value={search}
-                  placeholder="Place or value"
-                  autoComplete="off"
-                  spellcheck={false}
-                  onInput={(event) => setSearch(event.currentTarget.value)}
-                  onChange={(event) => writeSearch(event.currentTarget.value)}
-                />
-              )}
-            </Field>
+            <SearchField
+              label="Filter"
+              hint="Place or value"
+              value={search}
+              onValue={setSearch}
+              onComplete={writeSearch}
+            />
             {canShowWhole && (
               <label class="toggle">
                 <input

@@ -13,6 +13,7 @@ import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
 import { Await, CommentField, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
+import { ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
@@ -133,29 +134,20 @@ function Lacking({ item, active }: { item: Environment; active: string }) {
       <p>
         These secrets are in {active}, and not in {item.name}:
       </p>
-      <table class="list">
-        <caption class="visually-hidden">The secrets that {item.name} lacks</caption>
-        <thead>
-          <tr>
-            <th scope="col">Service</th>
-            <th scope="col">Secrets</th>
+      <ListTable caption={`The secrets that ${item.name} lacks`} columns={["Service", "Secrets"]}>
+        {lacking.slice(0, shown).map(([service, pointers]) => (
+          <tr key={service}>
+            <th scope="row">
+              <a href={href(["services", service], { env: item.name })}>{service}</a>
+            </th>
+            <td data-label="Secrets">
+              {pointers.map((pointer) => (
+                <PlaceName key={pointer} block of={pointer} />
+              ))}
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {lacking.slice(0, shown).map(([service, pointers]) => (
-            <tr key={service}>
-              <th scope="row">
-                <a href={href(["services", service], { env: item.name })}>{service}</a>
-              </th>
-              <td data-label="Secrets">
-                {pointers.map((pointer) => (
-                  <PlaceName key={pointer} block of={pointer} />
-                ))}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+        ))}
+      </ListTable>
     </>
   );
 }

@@ -5,6 +5,7 @@ import { href } from "../router.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { Await, Heading, Tag } from "../ui/elements.tsx";
+import { ACTIONS, ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { counted } from "../ui/words.ts";
 import { RefusedEdits } from "./refused_edits.tsx";
@@ -28,25 +29,11 @@ export function Environments() {
           <>
             <RefusedEdits edits={data.refused_edits ?? []} />
             {data.environments.length === 0 && <p class="empty">The files define no environment.</p>}
-            <table class="list">
-              <caption class="visually-hidden">The environments</caption>
-              <thead>
-                <tr>
-                  <th scope="col">Environment</th>
-                  <th scope="col">State</th>
-                  <th scope="col">Services</th>
-                  <th scope="col">Files</th>
-                  <th scope="col">
-                    <span class="visually-hidden">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.environments.map((item) => (
-                  <Row key={item.name} item={item} active={data.active} admin={admin} />
-                ))}
-              </tbody>
-            </table>
+            <ListTable caption="The environments" columns={["Environment", "State", "Services", "Files", ACTIONS]}>
+              {data.environments.map((item) => (
+                <Row key={item.name} item={item} active={data.active} admin={admin} />
+              ))}
+            </ListTable>
           </>
         )}
       </Await>

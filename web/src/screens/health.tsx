@@ -6,6 +6,7 @@ import { href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { Await, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
+import { ListTable } from "../ui/list_table.tsx";
 import { Prose } from "../ui/prose.tsx";
 import { counted } from "../ui/words.ts";
 
@@ -213,45 +214,35 @@ function Daemons({ data }: { data: Replicas }) {
         </p>
       )}
       {data.format_waits && <Notice title="The format of the database waits."> {data.format_waits}</Notice>}
-      <table class="list">
-        <caption class="visually-hidden">The daemons of this home</caption>
-        <thead>
-          <tr>
-            <th scope="col">Daemon</th>
-            <th scope="col">State</th>
-            <th scope="col">Version</th>
-            <th scope="col">Address</th>
-            <th scope="col">Since</th>
-            <th scope="col">Behind by</th>
+      <ListTable
+        caption="The daemons of this home"
+        columns={["Daemon", "State", "Version", "Address", "Since", "Behind by"]}
+      >
+        {data.replicas.map((item) => (
+          <tr key={item.replica}>
+            <th scope="row">
+              {item.name} {item.role === "leader" && <Tag tone="info">leads</Tag>}
+            </th>
+            <td data-label="State">
+              <Tag tone={REPLICA_TONES[item.state] ?? "neutral"}>{REPLICA_STATES[item.state] ?? item.state}</Tag>{" "}
+              {item.files_differ && <Tag tone="warning">other files</Tag>}
+              {item.problem && <p class="reason">{item.problem}</p>}
+            </td>
+            <td data-label="Version">{item.version}</td>
+            <td data-label="Address">
+              <code>{item.url}</code>
+            </td>
+            <td data-label="Since">
+              <Time seconds={item.since} />
+            </td>
+            <td data-label="Behind by">
+              {Number(item.lag_commits) === 0
+                ? "nothing"
+                : `${item.lag_commits} changes, ${Number(item.lag_seconds).toFixed(1)} s`}
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {data.replicas.map((item) => (
-            <tr key={item.replica}>
-              <th scope="row">
-                {item.name} {item.role === "leader" && <Tag tone="info">leads</Tag>}
-              </th>
-              <td data-label="State">
-                <Tag tone={REPLICA_TONES[item.state] ?? "neutral"}>{REPLICA_STATES[item.state] ?? item.state}</Tag>{" "}
-                {item.files_differ && <Tag tone="warning">other files</Tag>}
-                {item.problem && <p class="reason">{item.problem}</p>}
-              </td>
-              <td data-label="Version">{item.version}</td>
-              <td data-label="Address">
-                <code>{item.url}</code>
-              </td>
-              <td data-label="Since">
-                <Time seconds={item.since} />
-              </td>
-              <td data-label="Behind by">
-                {Number(item.lag_commits) === 0
-                  ? "nothing"
-                  : `${item.lag_commits} changes, ${Number(item.lag_seconds).toFixed(1)} s`}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+        ))}
+      </ListTable>
     </>
   );
 }

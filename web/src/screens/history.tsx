@@ -11,6 +11,7 @@ import { useDeferred } from "../ui/deferred.ts";
 import { type Change, Differences, DocumentDifferences } from "../ui/differences.tsx";
 import { Done } from "../ui/done.tsx";
 import { Await, Field, Notice, Tag, Time } from "../ui/elements.tsx";
+import { ACTIONS, ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { counted } from "../ui/words.ts";
 import { comparedChanges } from "./changes.ts";
@@ -96,35 +97,24 @@ function Revisions({ service, env, data }: HistoryProps & { data: History }) {
         {counted(revisions.length, "revision")}
         {more ? ", the newest ones; there are older ones." : "."}
       </p>
-      <table class="list history">
-        <caption class="visually-hidden">The revisions, newest first</caption>
-        <thead>
-          <tr>
-            <th scope="col">Revision</th>
-            <th scope="col">Time</th>
-            <th scope="col">By</th>
-            <th scope="col">Comment</th>
-            <th scope="col">Changed places</th>
-            <th scope="col">
-              <span class="visually-hidden">Actions</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {revisions.slice(0, shown).map((item, index) => (
-            <Row
-              key={item.revision}
-              item={item}
-              newest={index === 0}
-              service={service}
-              env={env}
-              revisions={revisions}
-              open={item.revision === open}
-              writable={writable}
-            />
-          ))}
-        </tbody>
-      </table>
+      <ListTable
+        caption="The revisions, newest first"
+        columns={["Revision", "Time", "By", "Comment", "Changed places", ACTIONS]}
+        kind="history"
+      >
+        {revisions.slice(0, shown).map((item, index) => (
+          <Row
+            key={item.revision}
+            item={item}
+            newest={index === 0}
+            service={service}
+            env={env}
+            revisions={revisions}
+            open={item.revision === open}
+            writable={writable}
+          />
+        ))}
+      </ListTable>
       {open !== undefined && !revisions.some(({ revision }) => revision === open) && (
         <Notice tone="warning" title={`Revision ${open} is not among these revisions.`}>
           {more ? " It may be an older one." : " It does not exist, or is not kept any more."}

@@ -6,6 +6,7 @@ import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { useServices } from "../store/services.ts";
 import { Announcement, Await, Heading, Tag, Time, type Tone } from "../ui/elements.tsx";
+import { ListTable } from "../ui/list_table.tsx";
 import { counted } from "../ui/words.ts";
 
 const STATES: Record<Instance["status"], { tone: Tone; text: string }> = {
@@ -70,32 +71,22 @@ interface Group {
 
 function InstanceTable({ groups, withService = false }: { groups: Group[]; withService?: boolean }) {
   return (
-    <table class="list">
-      <caption class="visually-hidden">The copies</caption>
-      <thead>
-        <tr>
-          {withService && <th scope="col">Service</th>}
-          <th scope="col">Instance</th>
-          <th scope="col">State</th>
-          <th scope="col">Revision</th>
-          <th scope="col">Since</th>
-          <th scope="col">Last report</th>
-        </tr>
-      </thead>
-      <tbody>
-        {groups.map(({ data, service, env }) =>
-          data.instances.map((item) => (
-            <InstanceRow
-              key={`${service} ${item.instance}`}
-              item={item}
-              current={data.revision}
-              service={withService ? service : undefined}
-              env={env}
-            />
-          )),
-        )}
-      </tbody>
-    </table>
+    <ListTable
+      caption="The copies"
+      columns={[...(withService ? ["Service"] : []), "Instance", "State", "Revision", "Since", "Last report"]}
+    >
+      {groups.map(({ data, service, env }) =>
+        data.instances.map((item) => (
+          <InstanceRow
+            key={`${service} ${item.instance}`}
+            item={item}
+            current={data.revision}
+            service={withService ? service : undefined}
+            env={env}
+          />
+        )),
+      )}
+    </ListTable>
   );
 }
 

@@ -14,6 +14,7 @@ import { useWhoami } from "../store/whoami.ts";
 import { Announcement, Await, Chip, Field, Heading, Notice, Time } from "../ui/elements.tsx";
 import { useLongList } from "../ui/long_list.ts";
 import { useQueryText } from "../ui/query_text.ts";
+import { SearchField } from "../ui/search_field.tsx";
 import { ASK_TOKEN } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
 import { RefusedEdits } from "./refused_edits.tsx";
@@ -72,20 +73,7 @@ export function Services({ route }: ScreenProps) {
         {mayCreate && <a href={href(["new-service"], { env })}>New service …</a>}
       </Heading>
       <search class="filters">
-        <Field label="Search">
-          {({ id }) => (
-            <input
-              id={id}
-              type="search"
-              value={search}
-              placeholder="Name, author or comment"
-              autoComplete="off"
-              spellcheck={false}
-              onInput={(event) => setSearch(event.currentTarget.value)}
-              onChange={(event) => writeSearch(event.currentTarget.value)}
-            />
-          )}
-        </Field>
+        <SearchField hint="Name, author or comment" value={search} onValue={setSearch} onComplete={writeSearch} />
         <EnvironmentChoice env={env} />
       </search>
       <Await of={all}>

@@ -12,6 +12,7 @@ import { useWhoami } from "../store/whoami.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
 import { Done } from "../ui/done.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
+import { ACTIONS, ListTable } from "../ui/list_table.tsx";
 
 type Token = Answers["TokenItem"];
 type Created = Answers["TokenAnswer"];
@@ -169,61 +170,45 @@ function List({
   if (tokens.length === 0) return <p class="empty">There is no token.</p>;
   const ordered = [...tokens].sort((one, other) => Number(other.created) - Number(one.created));
   return (
-    <table class="list">
-      <caption class="visually-hidden">The tokens</caption>
-      <thead>
-        <tr>
-          <th scope="col">Name</th>
-          <th scope="col">Role</th>
-          <th scope="col">State</th>
-          <th scope="col">Created</th>
-          <th scope="col">Expires</th>
-          <th scope="col">Id</th>
-          <th scope="col">
-            <span class="visually-hidden">Actions</span>
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {ordered.map((token) => {
-          const { tone, text } = state(token);
-          return (
-            <tr key={token.token_id}>
-              <th scope="row">
-                {token.name} {token.token_id === own && <Tag tone="info">that of this page</Tag>}
-              </th>
-              <td data-label="Role">
-                {token.role} <span class="muted">({ROLES[token.role]})</span>
-              </td>
-              <td data-label="State">
-                <Tag tone={tone}>{text}</Tag>{" "}
-                {token.revoked !== null && (
-                  <span class="muted">
-                    <Time seconds={token.revoked} />
-                  </span>
-                )}
-              </td>
-              <td data-label="Created">
-                <Time seconds={token.created} />
-              </td>
-              <td data-label="Expires">
-                <Time seconds={token.expires} />
-              </td>
-              <td data-label="Id">
-                <code class="whole">{token.token_id}</code>
-              </td>
-              <td class="actions">
-                {token.revoked === null && onRevoke !== undefined && (
-                  <button type="button" class="small danger" onClick={() => onRevoke(token)}>
-                    Revoke <span class="visually-hidden">the token of {token.name}</span>
-                  </button>
-                )}
-              </td>
-            </tr>
-          );
-        })}
-      </tbody>
-    </table>
+    <ListTable caption="The tokens" columns={["Name", "Role", "State", "Created", "Expires", "Id", ACTIONS]}>
+      {ordered.map((token) => {
+        const { tone, text } = state(token);
+        return (
+          <tr key={token.token_id}>
+            <th scope="row">
+              {token.name} {token.token_id === own && <Tag tone="info">that of this page</Tag>}
+            </th>
+            <td data-label="Role">
+              {token.role} <span class="muted">({ROLES[token.role]})</span>
+            </td>
+            <td data-label="State">
+              <Tag tone={tone}>{text}</Tag>{" "}
+              {token.revoked !== null && (
+                <span class="muted">
+                  <Time seconds={token.revoked} />
+                </span>
+              )}
+            </td>
+            <td data-label="Created">
+              <Time seconds={token.created} />
+            </td>
+            <td data-label="Expires">
+              <Time seconds={token.expires} />
+            </td>
+            <td data-label="Id">
+              <code class="whole">{token.token_id}</code>
+            </td>
+            <td class="actions">
+              {token.revoked === null && onRevoke !== undefined && (
+                <button type="button" class="small danger" onClick={() => onRevoke(token)}>
+                  Revoke <span class="visually-hidden">the token of {token.name}</span>
+                </button>
+              )}
+            </td>
+          </tr>
+        );
+      })}
+    </ListTable>
   );
 }
 

@@ -1,0 +1,33 @@
+/** A labelled field for a search; its text is one of `useQueryText`. */
+
+import { Field } from "./elements.tsx";
+
+interface Props {
+  label?: string;
+  /** What can be searched for. */
+  hint: string;
+  value: string;
+  /** Takes the text after each key. */
+  onValue: (text: string) => void;
+  /** Takes the text when it is complete: with Enter, or when the field is left. */
+  onComplete: (text: string) => void;
+}
+
+export function SearchField({ label = "Search", hint, value, onValue, onComplete }: Props) {
+  return (
+    <Field label={label}>
+      {({ id }) => (
+        <input
+          id={id}
+          type="search"
+          value={value}
+          placeholder={hint}
+          autoComplete="off"
+          spellcheck={false}
+          onInput={(event) => onValue(event.currentTarget.value)}
+          onChange={(event) => onComplete(event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+}
