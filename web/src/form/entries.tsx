@@ -232,6 +232,46 @@ function ObjectEntry(props: EntryProps) {
   );
 }
 
+interface ItemButtonsProps {
+  index: number;
+  /** The number of items. */
+  length: number;
+  /** The name of the list. */
+  list: string;
+  onMove: (to: number) => void;
+  onRemove: () => void;
+}
+
+/** The buttons that move and remove an item of a list. */
+function ItemButtons({ index, length, list, onMove, onRemove }: ItemButtonsProps) {
+  const item = `item ${index + 1} of ${list}`;
+  return (
+    <span class="entry-actions">
+      <button
+        type="button"
+        data-move="up"
+        disabled={index === 0}
+        aria-label={`Move ${item} up`}
+        onClick={() => onMove(index - 1)}
+      >
+        ↑
+      </button>
+      <button
+        type="button"
+        data-move="down"
+        disabled={index === length - 1}
+        aria-label={`Move ${item} down`}
+        onClick={() => onMove(index + 1)}
+      >
+        ↓
+      </button>
+      <button type="button" data-remove aria-label={`Remove ${item}`} onClick={onRemove}>
+        Remove
+      </button>
+    </span>
+  );
+}
+
 function ListEntry(props: EntryProps) {
   const { place, pointer, name, trail, outer, list } = props;
   const form = useForm();
@@ -297,34 +337,13 @@ function ListEntry(props: EntryProps) {
           />
         ))}
         {!readOnly && (
-          <span class="entry-actions">
-            <button
-              type="button"
-              data-move="up"
-              disabled={index === 0}
-              aria-label={`Move item ${index + 1} of ${nameText(name)} up`}
-              onClick={() => move(index, index - 1)}
-            >
-              ↑
-            </button>
-            <button
-              type="button"
-              data-move="down"
-              disabled={index === length - 1}
-              aria-label={`Move item ${index + 1} of ${nameText(name)} down`}
-              onClick={() => move(index, index + 1)}
-            >
-              ↓
-            </button>
-            <button
-              type="button"
-              data-remove
-              aria-label={`Remove item ${index + 1} of ${nameText(name)}`}
-              onClick={() => remove(index)}
-            >
-              Remove
-            </button>
-          </span>
+          <ItemButtons
+            index={index}
+            length={length}
+            list={nameText(name)}
+            onMove={(to) => move(index, to)}
+            onRemove={() => remove(index)}
+          />
         )}
       </li>
     );

@@ -3,6 +3,7 @@
 import { type Signal, useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { Announcement, Field } from "../ui/elements.tsx";
+import { SearchField } from "../ui/search_field.tsx";
 import { count } from "./checks.ts";
 import type { Edits } from "./edits.ts";
 import { Members } from "./entries.tsx";
@@ -113,17 +114,12 @@ function Filter({ filter, only, onFilter }: Pick<FormProps, "filter" | "only" | 
   const shown = useComputed(() => countInnermost(store.visible.value)).value;
   return (
     <search class="filters">
-      <Field label="Find a field">
-        {({ id }) => (
-          <input
-            id={id}
-            type="search"
-            value={filter}
-            placeholder="name, description or value"
-            onInput={(event) => onFilter(event.currentTarget.value, only)}
-          />
-        )}
-      </Field>
+      <SearchField
+        label="Find a field"
+        hint="name, description or value"
+        value={filter}
+        onValue={(text) => onFilter(text, only)}
+      />
       <Field label="Show">
         {({ id }) => (
           <select id={id} value={only} onChange={(event) => onFilter(filter, event.currentTarget.value as Only)}>

@@ -10,7 +10,7 @@ import { HiddenValues, WriteWarnings } from "../edit/write_warnings.tsx";
 import { href, route } from "../router.ts";
 import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { useTyped } from "../store/typed.ts";
-import { laterThan } from "../ui/broker_away.tsx";
+import { publishedLater } from "../ui/broker_away.tsx";
 import { Differences } from "../ui/differences.tsx";
 import { Await, CommentField, ErrorSummary, Notice, Time } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
@@ -68,7 +68,8 @@ interface ReviewProps extends Omit<Props, "target"> {
   onNewBasis: () => void;
 }
 
-function Review({ service, env, to, basis, newest, onDone, overview, onNewBasis }: ReviewProps) {
+function Review(props: ReviewProps) {
+  const { service, env, to, basis, newest } = props;
   const visit = useVisit();
   // Until its outcome is known, a newer revision may be its own.
   const [sent, setSent] = useState<Write>();
@@ -85,15 +86,11 @@ function Review({ service, env, to, basis, newest, onDone, overview, onNewBasis 
   );
   const overtaken = sent === undefined && newest !== undefined && newest.revision !== basis.revision;
   if (overtaken || isConflict(outcome.error)) {
-    return <Conflict {...{ service, env, basis, newest, onNewBasis }} />;
+    return <Conflict {...props} />;
   }
   return (
     <Await of={outcome}>
-      {({ before, answer }) => (
-        <Outcome
-          {...{ service, env, to, basis, before, answer, onDone, overview, onNewBasis, newest, sent, setSent }}
-        />
-      )}
+      {({ before, answer }) => <Outcome {...props} before={before} answer={answer} sent={sent} setSent={setSent} />}
     </Await>
   );
 }
@@ -124,20 +121,8 @@ interface OutcomeProps extends ReviewProps {
   setSent: (write: Write | undefined) => void;
 }
 
-function Outcome({
-  service,
-  env,
-  to,
-  basis,
-  before,
-  answer,
-  onDone,
-  overview,
-  onNewBasis,
-  newest,
-  sent,
-  setSent,
-}: OutcomeProps) {
+function Outcome(props: OutcomeProps) {
+  const { service, env, to, basis, before, answer, onDone, overview, sent, setSent } = props;
   const [comment, setComment] = useTyped(`rollback/${env}/${service}/comment`);
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState<string>();
@@ -151,7 +136,7 @@ function Outcome({
       </Notice>
     );
   }
-  if (isConflict(error)) return <Conflict {...{ service, env, basis, newest, onNewBasis }} />;
+  if (isConflict(error)) return <Conflict {...props} />;
   async function submit(event: SubmitEvent) {
     event.preventDefault();
     const write = sent ?? rollback(service, env, to, basis, comment.trim());
@@ -161,11 +146,12 @@ function Outcome({
     const outcome = await carryOut(write, { ...answer, secrets: false }, asking(setSending), sent !== undefined);
     if (outcome.kind === "done") {
       setComment("");
-      const { revision: made, answer: told = answer } = outcome;
+      // Without an answer, the history has the revision; what the dry run said is true of it.
+      const { revision: made, answer: final = answer } = outcome;
       invalidate("change", `change:${service}`);
-      const restarts = told.restart_required.length > 0 ? " It has to restart to apply all of it." : "";
+      const restarts = final.restart_required.length > 0 ? " It has to restart to apply all of it." : "";
       onDone(
-        `${service} is at revision ${made}, with the values of revision ${to}.${restarts}${laterThan(told)}`,
+        `${service} is at revision ${made}, with the values of revision ${to}.${restarts}${publishedLater(final)}`,
         made,
       );
       return;

@@ -1,4 +1,4 @@
-/** A labelled field for a search; its text is one of `useQueryText`. */
+/** A labelled field for a search; screens keep its text with `useQueryText`. */
 
 import { Field } from "./elements.tsx";
 
@@ -10,7 +10,7 @@ interface Props {
   /** Takes the text after each key. */
   onValue: (text: string) => void;
   /** Takes the text when it is complete: with Enter, or when the field is left. */
-  onComplete: (text: string) => void;
+  onComplete?: (text: string) => void;
 }
 
 export function SearchField({ label = "Search", hint, value, onValue, onComplete }: Props) {
@@ -25,7 +25,7 @@ export function SearchField({ label = "Search", hint, value, onValue, onComplete
           autoComplete="off"
           spellcheck={false}
           onInput={(event) => onValue(event.currentTarget.value)}
-          onChange={(event) => onComplete(event.currentTarget.value)}
+          onChange={(event) => onComplete?.(event.currentTarget.value)}
         />
       )}
     </Field>
