@@ -1,6 +1,6 @@
 /** What a review is about, and how the address says it: a page that is loaded again shows the same review. */
 
-/** What is reviewed: the edits of the session, or something that the daemon does by itself. */
+/** What is reviewed: the edits of the session, or a write for which the daemon has the values. */
 export type Reviewed = { kind: "edits" } | { kind: "rollback"; revision: number } | { kind: "unset"; pointer: string };
 
 /** Return a review as the address names it. */

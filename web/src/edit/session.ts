@@ -26,7 +26,7 @@ export interface Applied {
   /** The places that take effect after a restart. */
   restart: string[];
   how: How;
-  /** Whether the broker was away, so that services hear of it later. */
+  /** Whether the broker was away, so that the change is published later. */
   waits: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** What the daemon says of a write besides its changes: warnings, values of files that it hides, a broker that is away. */
+/** What the answer to a write has besides changes: warnings, values of files that it hides, a broker that is away. */
 
 import { BrokerAway } from "../ui/broker_away.tsx";
 import { Disclosure } from "../ui/disclosure.tsx";
@@ -6,7 +6,7 @@ import { Notice } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
 import type { WriteAnswer } from "./write.ts";
 
-/** The warnings, but for those that a change made at run time lies above the files, which is no surprise. */
+/** The warnings, without those that the write hides a value of a file, which a run-time change is meant to do. */
 export function WriteWarnings({ answer }: { answer: WriteAnswer }) {
   const hidden = new Set(hiddenValues(answer));
   const warnings = answer.warnings.filter((warning) => !hidden.has(warning));

@@ -195,7 +195,7 @@ function whatNumber(whole: boolean, { types }: SchemaNode): string {
 
 const MOST_NOTED = 5;
 
-/** Says which numbers the daemon stores otherwise than they are typed. */
+/** Shows which numbers the daemon stores in another form than typed. */
 function Stored({ id, value }: { id: string; value: Json | undefined }) {
   const found = value === undefined ? [] : storedOtherwise(value);
   return (

@@ -147,8 +147,8 @@ export function titleOf({ node }: Place, name: string): string | undefined {
 }
 
 /**
- * Return the name of a member as a label: in quotes, with escapes, where one could not see which name it is. Names that
- * only look alike, such as two ways to write "é", are told from each other.
+ * Return the name of a member as a label. A name that cannot be seen, or that looks like another one, such as "é" of two
+ * characters, is in quotes and has escapes.
  */
 export function nameText(name: string): string {
   const composed = name === name.normalize("NFC") ? name : name.replace(/\p{M}/gu, escaped);

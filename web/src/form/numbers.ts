@@ -70,7 +70,7 @@ export function asStored(value: Json): Json {
   return isNumber(value) ? storedNumber(String(value)) : value;
 }
 
-/** Return the numbers in a value that are stored otherwise than they are written, by their pointers, with what is stored. */
+/** Return a message for each number in a value that the daemon stores in another form, with the number's pointer. */
 export function storedOtherwise(value: Json, pointer = ""): [pointer: string, message: string][] {
   if (isNumber(value)) {
     const stored = format(asStored(value));

@@ -1,6 +1,6 @@
 /**
- * Long runs of members or items, in parts: a part has fields while somebody is near it, otherwise the text of them, so
- * that the page holds few fields, and the browser's own search and a screen reader still meet all of them in order.
+ * Long runs of members or items, in parts: a part near the viewport has fields, any other one has only their text. So the
+ * page holds few fields, and the browser's own search and a screen reader still find all of them in order.
  */
 
 import { useComputed } from "@preact/signals";
@@ -107,10 +107,10 @@ function Part({ place, pointer, names, tag: Tag, field, fieldHeight, onMeasure }
 /** The texts of fields that are not there: their names, what the schema says, and their values. */
 function Texts({ place, pointer, names, tag }: Pick<PartProps, "place" | "pointer" | "names" | "tag">) {
   const form = useForm();
-  const [isTold, setTold] = useState(false);
-  useEffect(() => soon(() => setTold(true)), []);
+  const [isWritten, setWritten] = useState(false);
+  useEffect(() => soon(() => setWritten(true)), []);
   form.config.value; // When others change it, the texts are others.
-  if (!isTold) return null;
+  if (!isWritten) return null;
   const Line = tag === "ol" ? "li" : "p";
   return (
     <>
@@ -164,7 +164,7 @@ interface Seen {
   top: number;
 }
 
-/** Return the text in the middle of what is seen, if there is no field yet: somebody jumped there, as by a search. */
+/** Return the text in the middle of the viewport, if it has no field yet: the user jumped there, for example by a search. */
 function textInSight(): Seen | undefined {
   // Where a screen begins, its first fields stand where they stand.
   if (scrollY === 0) return undefined;

@@ -33,7 +33,7 @@ interface Told {
   about: JsonObject;
 }
 
-/** A form with more values than this makes only those fields that somebody looks at. */
+/** A form with more values than this renders only the fields near the viewport. */
 const LARGE = 500;
 
 export class FormStore {

@@ -172,19 +172,20 @@ function alike(problems: readonly Placed[]): FileProblem[] {
   );
 }
 
-type Moved = Pick<Answers["ActivateAnswer"], "changed"> & Partial<Pick<Answers["ActivateAnswer"], "added" | "removed">>;
+type ChangedServices = Pick<Answers["ActivateAnswer"], "changed"> &
+  Partial<Pick<Answers["ActivateAnswer"], "added" | "removed">>;
 
 /** Return the services that have another configuration afterwards, without those that are new or have none any more. */
-export function otherwise({ changed, added = [], removed = [] }: Moved): string[] {
+export function reconfigured({ changed, added = [], removed = [] }: ChangedServices): string[] {
   return changed.filter((name) => !added.includes(name) && !removed.includes(name));
 }
 
 /** Return what activating an environment does, in one line: "Activate staging: 14 services change, 3 need a restart". */
 export function activationTitle(
-  answer: Moved & Pick<Answers["ActivateAnswer"], "environment" | "restart_required">,
+  answer: ChangedServices & Pick<Answers["ActivateAnswer"], "environment" | "restart_required">,
 ): string {
   const { added = [], removed = [], restart_required: restart } = answer;
-  const parts = [counted(otherwise(answer).length, "service changes", "services change")];
+  const parts = [counted(reconfigured(answer).length, "service changes", "services change")];
   if (added.length > 0) parts.push(`${added.length} new`);
   if (removed.length > 0) parts.push(`${removed.length} without a configuration afterwards`);
   parts.push(

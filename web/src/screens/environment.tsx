@@ -8,7 +8,7 @@ import type { ScreenProps } from "../screens.ts";
 import { invalidate, onEvent, useResource, useVisit } from "../store/resources.ts";
 import { useTyped } from "../store/typed.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
-import { laterThan } from "../ui/broker_away.tsx";
+import { publishedLater } from "../ui/broker_away.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
@@ -17,7 +17,7 @@ import { ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
-import { activationTitle, otherwise } from "./changes.ts";
+import { activationTitle, reconfigured } from "./changes.ts";
 import { type Environment, EnvironmentTags, useEnvironments } from "./environments.tsx";
 import { HomeChanges } from "./home_changes.tsx";
 import { ProblemList, Remedies } from "./problem_list.tsx";
@@ -229,8 +229,8 @@ function Activate({ item, active, onDone }: ActivateProps) {
 }
 
 /**
- * Use whether services were changed in one of some environments since what is shown was loaded. It is not loaded again
- * by itself: of a large home, a dry run is work for the daemon.
+ * Use whether services of these environments were changed since the dry run that is shown. The dry run is not repeated
+ * automatically, because it is expensive in a large home.
  */
 function useStale(names: readonly string[]): [boolean, (stale: boolean) => void] {
   const [isStale, setStale] = useState(false);
@@ -319,7 +319,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
       // What was looked at may be out of date: an activation takes no revision that it is based on.
       const present = await activate(name, { dry_run: true });
       if (present.previous === name) {
-        // The answer of an earlier attempt was lost, or somebody else was faster.
+        // An earlier attempt was carried out though its answer was lost, or another administrator was faster.
         setComment("");
         onDone(`${name} is active.`);
         return;
@@ -340,9 +340,9 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
       invalidate("environment", "change");
       const restarts = made.restart_required.length;
       onDone(
-        `${name} is active; ${counted(otherwise(made).length, "service has", "services have")} another configuration.${
+        `${name} is active; ${counted(reconfigured(made).length, "service has", "services have")} another configuration.${
           restarts > 0 ? ` ${counted(restarts, "service has", "services have")} to restart to apply all of it.` : ""
-        }${laterThan(made)}`,
+        }${publishedLater(made)}`,
       );
     } catch (reason) {
       setSending(false);
@@ -359,7 +359,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
           </Notice>
         )}
         <p>
-          {name} becomes the active environment: {counted(otherwise(answer).length, "service gets", "services get")}{" "}
+          {name} becomes the active environment: {counted(reconfigured(answer).length, "service gets", "services get")}{" "}
           another configuration at once.
         </p>
         {Object.keys(answer.lacking_secrets ?? {}).length > 0 && (

@@ -13,7 +13,7 @@ import { Reload } from "./reload.tsx";
 
 export type Environment = Known["environments"][number];
 
-/** Use all environments with what they lack, which each change of a configuration may put right. */
+/** Use all environments with the problems and missing secrets of each, which any change may correct. */
 export function useEnvironments(): Loaded<Known> {
   return useResource("environments and what they lack", environments, ["environment", "files", "change"]);
 }

@@ -15,7 +15,7 @@ const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}";
 export function NewService({ route }: ScreenProps) {
   const known = useResource("environments", environments, ["environment", "files"]).data;
   const who = useWhoami();
-  const [name, setName] = useTyped("service.name");
+  const [name, setName] = useTyped("service/name");
   const env = route.query.env ?? known?.active;
   return (
     <>

@@ -379,7 +379,7 @@ function TabContent(props: TabContentProps) {
   );
 }
 
-/** Says why there is neither form nor editor: nobody could tell which values of a service are secrets. */
+/** Shows why there is neither form nor editor: without a schema, the console cannot know which values are secrets. */
 function WithoutSchema({ error }: { error: RequestError | undefined }) {
   if (error === undefined || error.code === "unauthorized") return null;
   return (

@@ -59,7 +59,7 @@ function Tokens() {
   const revoking = tokens.data?.tokens.find(
     ({ token_id, revoked }) => token_id === query.revoke && revoked === null && mayChange,
   );
-  // Somebody else may have revoked it meanwhile.
+  // Another administrator may have revoked it meanwhile.
   const isOver = query.revoke !== undefined && tokens.data !== undefined && !tokens.loading && revoking === undefined;
   useEffect(() => {
     if (isOver) leave("revoke");
@@ -213,9 +213,9 @@ function List({
 }
 
 function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: (token: Created) => void }) {
-  const [name, setName] = useTyped("token.name");
-  const [chosenRole, setRole] = useTyped("token.role");
-  const [expiry, setExpiry] = useTyped("token.expiry");
+  const [name, setName] = useTyped("token/name");
+  const [chosenRole, setRole] = useTyped("token/role");
+  const [expiry, setExpiry] = useTyped("token/expiry");
   const role = chosenRole in ROLES ? (chosenRole as Role) : "service";
   const [error, setError] = useState<RequestError>();
   const [sending, setSending] = useState(false);

@@ -119,7 +119,7 @@ class Resource<T> {
       this.#stale = true;
       const { data, error: before } = this.state.peek();
       const why = failure(error);
-      // Of an attempt that repeats itself nobody is told again.
+      // The same failure of a repeated attempt is announced once.
       const said = before !== undefined && isSameRefusal(before, why) ? before : why;
       this.state.value = { ...(data === undefined ? {} : { data }), error: said, loading: false };
       if (TRANSIENT.includes(why.code)) this.#loadAgain(RETRY_MS);
@@ -280,7 +280,7 @@ let active: Json | undefined;
 /** The kinds of which this stream has sent a state. */
 const sent = new Set<string>();
 let isResumed = false;
-/** The kinds that only tell of what happens from now on: what happened between two streams is not told. */
+/** The kinds of events that a new stream does not begin with: what came between two streams is missed. */
 const NEWS: readonly string[] = ["instances", "tokens", "audit"];
 
 /** Take an event of the stream: load again what it makes out of date. */

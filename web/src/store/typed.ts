@@ -1,6 +1,6 @@
 /**
- * What is typed into a dialog and not sent yet. It outlives Back and a reload, for as long as the tab is open. Never a
- * secret: those are typed anew.
+ * Texts that are typed into dialogs and not sent yet. They outlive Back and a reload, for as long as the tab is open. None
+ * is a secret.
  */
 
 import { type Signal, signal } from "@preact/signals";
@@ -31,8 +31,8 @@ function write(name: string, text: string): void {
 /**
  * Use a text that is typed.
  *
- * @param name Says what the text is for; another name has another text.
- * @returns The text, "" if nothing is typed; and how to change it, with "" once it is sent or not wanted any more.
+ * @param name The key of the text, such as `rollback/dev/lamp/comment`.
+ * @returns The text, "" if nothing is typed; and a function that changes it, called with "" to forget it.
  */
 export function useTyped(name: string): [string, (text: string) => void] {
   const text = useMemo(() => {

@@ -1,4 +1,4 @@
-/** A broker that is away: what is changed meanwhile is stored, and services hear of it later. */
+/** What the console says while the broker is away: changes are stored, and published later. */
 
 import { Notice } from "./elements.tsx";
 
@@ -10,7 +10,7 @@ export function BrokerAway() {
   );
 }
 
-/** Return what is added to the message that something was done, if services do not hear of it yet. */
-export function laterThan({ waits_for_broker: waits = false }: { waits_for_broker?: boolean }): string {
+/** Return a sentence for the message after a change: that it is published later, if the broker is away; otherwise "". */
+export function publishedLater({ waits_for_broker: waits = false }: { waits_for_broker?: boolean }): string {
   return waits ? " It is saved, and will be published when the broker is back." : "";
 }

@@ -43,7 +43,7 @@ export function Notice({
 }: {
   tone?: Tone;
   title?: string;
-  /** Whether it tells of a state that may last for days: then its title alone is announced, and the rest is there to be read. */
+  /** Whether it shows a state that may last for days: then a screen reader announces its title alone. */
   lasting?: boolean;
   children?: ComponentChildren;
 }) {
@@ -223,7 +223,7 @@ export function CommentField({ value, onValue }: { value: string; onValue: (text
   );
 }
 
-/** How many dialogs are there: one that follows another may come before the other one is gone. */
+/** The number of dialogs on the page: the next one may be mounted before the last one is unmounted. */
 let dialogs = 0;
 /** What had the focus before the first of them. */
 let opener: HTMLElement | undefined;

@@ -1,7 +1,4 @@
-/**
- * Which parts of a screen are open, as far as somebody opened or closed them: in the address, as `open` and `shut`. All
- * others are as they begin.
- */
+/** Which parts of a screen the user opened or closed, as `open` and `shut` in the address. All others are as they begin. */
 
 import { computed, useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
@@ -27,7 +24,7 @@ function decode(name: string): string {
   try {
     return decodeURIComponent(name);
   } catch {
-    return name; // Somebody typed a stray "%".
+    return name; // A stray "%", typed into the address.
   }
 }
 

@@ -202,14 +202,14 @@ function Lost() {
   ) : null;
 }
 
-/** Tells that the daemon serves as many streams as it may, so that the page is later than it could be. */
+/** Says that all event streams are taken, so that the page polls. */
 function NotLive() {
   if (connection.value !== "refused" || refusal.value !== "busy") return null;
   return (
     <Notice title="The daemon has no event stream left for this page.">
       <p>
-        It looks for changes every 15 seconds, and becomes live by itself when a stream is free. Every other page of a
-        console that is looked at has one, and so do programs that listen.
+        The page looks for changes every 15 seconds, and is live again when a stream is free. Each visible page of the
+        console uses a stream, and so does each program that listens to events.
       </p>
     </Notice>
   );
