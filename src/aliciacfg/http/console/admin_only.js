@@ -1,1 +1,1 @@
-import{T as e,l as t,x as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
+import{E as e,S as t,u as n}from"./app.js";function r({otherwise:r,children:i}){return t(n,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};

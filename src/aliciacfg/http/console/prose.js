@@ -1,1 +1,1 @@
-import{Et as e,x as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return t(e,{children:r.map((e,n)=>n%2==1?t(`code`,{children:e},`${n} ${e}`):e)})}export{n as t};
+import{Dt as e,S as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return t(e,{children:r.map((e,n)=>n%2==1?t(`code`,{children:e},`${n} ${e}`):e)})}export{n as t};
