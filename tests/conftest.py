@@ -284,8 +284,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def make_daemon(tmp_path: Path, broker: Broker, request: pytest.FixtureRequest) -> Iterator[Callable[..., Daemon]]:
     """Create daemons without starting them; stop them after the test, and fail if one logged a traceback.
 
-    A test file may name the services of their homes in HOME_SERVICES: with all, a start takes twice the processor time.
-    A test of such a file that needs others calls it with ``services``, and with None for all.
+    A test file may name the services of their homes in HOME_SERVICES: a start with all takes two thirds more processor
+    time. A test of such a file that needs others calls it with ``services``, and with None for all.
     """
     debug = True if request.path.parent.name == "faults" else None
     named = getattr(request.module, "HOME_SERVICES", None)
