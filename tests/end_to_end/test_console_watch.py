@@ -426,6 +426,7 @@ async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console
     log = page.locator("main table tbody tr")
     await expect(log).to_have_count(2)
     assert "service=event_scheduler" in page.url
+    await expect(page.get_by_label("Service")).to_be_focused()
     await page.get_by_label("Outcome").select_option("refused")
     await expect(page.get_by_text("Nothing like that is recorded.")).to_be_visible()
     await page.get_by_label("Outcome").select_option("all")

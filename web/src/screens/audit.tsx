@@ -85,13 +85,18 @@ function Log({ query: { service, who, outcome } }: { query: AuditFilter }) {
 
 /** A text that counts when it is complete: with Enter, or when the field is left. */
 function Filter({ label, name, value, hint }: { label: string; name: string; value: string; hint: string }) {
+  const input = useRef<HTMLInputElement>(null);
+  // Back, or a link: the address says something else. The field stays the same one, and keeps the focus.
+  useEffect(() => {
+    if (input.current !== null && input.current.value.trim() !== value) input.current.value = value;
+  }, [value]);
   return (
     <Field label={label}>
       {({ id }) => (
         <input
           id={id}
+          ref={input}
           type="search"
-          key={value}
           defaultValue={value}
           placeholder={hint}
           autoComplete="off"
