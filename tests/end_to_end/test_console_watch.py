@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from callers import bearing
 from console_browser import Console, has_address, press, settled
@@ -352,6 +352,31 @@ async def create(page: Page, console: Console) -> str:
     return made
 
 
+async def leave_early(page: Page) -> None:
+    """Go elsewhere before a token is made: its text is there for who comes back."""
+    dialog, sent = page.get_by_role("dialog"), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            await sent.wait()
+        await route.continue_()
+
+    await page.route("**/tokens", hold)
+    await page.get_by_role("button", name="Create a token").click()
+    await dialog.get_by_label("Name").fill("late")
+    await dialog.get_by_role("button", name="Create").click()
+    await page.evaluate("location.hash = '#/health'")
+    await expect(page.get_by_role("heading", name="Health", level=1)).to_be_visible()
+    async with page.expect_response(lambda answer: answer.request.method == "POST"):
+        sent.set()
+    await page.go_back()
+    await expect(dialog.get_by_label("Token", exact=True)).to_be_visible()
+    await page.go_back()
+    await expect(dialog).to_have_count(0)
+    await expect(page).to_have_url(re.compile("#/tokens$"))
+    await page.unroute("**/tokens")
+
+
 async def revoke(page: Page, console: Console) -> None:
     """Revoke the token of grafana."""
     row, dialog = page.get_by_role("row").filter(has_text="grafana"), page.get_by_role("dialog")
@@ -395,6 +420,7 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("row").filter(has_text="that of this page")).to_contain_text("mario")
 
+    await leave_early(page)
     made = await create(page, console)
     assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 200
     reading = daemon.http("GET", "/config/voice_router", headers={"Authorization": f"Bearer {made}"})

@@ -44,7 +44,8 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
                 active={data.active}
                 onDone={(message) => {
                   setDone(message);
-                  leave("activate", "confirm");
+                  // Who went elsewhere meanwhile may have opened the same of another environment.
+                  if (route.peek().path[1] === name) leave("activate", "confirm");
                 }}
               />
             );

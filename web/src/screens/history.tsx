@@ -28,6 +28,12 @@ export interface HistoryProps {
 /** What was done last, and of which revision that is said. The screen around changes when a deleted service is back. */
 const done = signal<{ of: string; message: string } | undefined>(undefined);
 
+/** Whether the address still shows the way back to a revision of a configuration. */
+function isReviewed(service: string, env: string, back: number): boolean {
+  const { path, query } = route.peek();
+  return path[1] === service && (query.env ?? env) === env && positive(query.back) === back;
+}
+
 /**
  * The revisions, newest first. In the address: `rev`, the one whose differences are shown, `against`, the other side of
  * them, `whole`, `count`, how many revisions are listed, and `back`, the one that a rollback would restore.
@@ -57,7 +63,9 @@ export function HistoryTab({ service, env }: HistoryProps) {
             target={data.revisions.find(({ revision }) => revision === back)}
             onDone={(message, revision) => {
               done.value = { of: `${env} ${service} ${revision}`, message };
-              changeQuery({ back: undefined, rev: revision, against: undefined, whole: undefined });
+              // Nobody is taken away from where they went meanwhile.
+              if (isReviewed(service, env, back))
+                changeQuery({ back: undefined, rev: revision, against: undefined, whole: undefined });
             }}
           />
         ) : (

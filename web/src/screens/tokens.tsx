@@ -1,5 +1,6 @@
 /** The tokens of the home: administrators list, create and revoke them. */
 
+import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request, useToken } from "../api/client.ts";
 import type { Whoami } from "../api/queries.ts";
@@ -53,7 +54,7 @@ function Tokens() {
     "tokens",
   ]);
   const { query } = route.value;
-  const [created, setCreated] = useCreated(query.created);
+  const created = useCreated(query.created);
   const [done, setDone] = useState<string>();
   const mayChange = who.data?.tokens ?? false;
   const revoking = tokens.data?.tokens.find(
@@ -88,8 +89,7 @@ function Tokens() {
         <CreateDialog
           onClose={() => leave("create")}
           onCreated={(token) => {
-            setCreated(token);
-            changeQuery({ create: undefined, created: token.token_id });
+            made.value = token;
             invalidate("tokens");
           }}
         />
@@ -102,7 +102,7 @@ function Tokens() {
           onClose={() => leave("revoke")}
           onDone={() => {
             setDone(`The token of ${revoking.name} is revoked.`);
-            leave("revoke");
+            if (route.peek().query.revoke === revoking.token_id) leave("revoke");
           }}
         />
       )}
@@ -110,16 +110,26 @@ function Tokens() {
   );
 }
 
+/** The token that was made last, until its text was seen: who left the screen meanwhile finds it there. */
+const made = signal<Created | undefined>(undefined);
+
 /** Use the token that was made, while the address names it: afterwards nothing leads to its text any more. */
-function useCreated(id: string | undefined): [Created | undefined, (token: Created) => void] {
-  const [created, setCreated] = useState<Created>();
+function useCreated(id: string | undefined): Created | undefined {
+  const created = made.value;
   const shown = created?.token_id === id ? created : undefined;
+  const wasShown = useRef(false);
   useEffect(() => {
-    if (shown !== undefined) return;
-    setCreated(undefined);
-    if (id !== undefined) changeQuery({ created: undefined });
-  }, [id]);
-  return [shown, setCreated];
+    if (shown !== undefined) wasShown.current = true;
+    else if (created !== undefined && !wasShown.current) changeQuery({ create: undefined, created: created.token_id });
+    else if (id !== undefined) changeQuery({ created: undefined });
+    if (shown === undefined) forget();
+  }, [id, created]);
+  useEffect(() => forget, []);
+  function forget() {
+    if (wasShown.current) made.value = undefined;
+    wasShown.current = false;
+  }
+  return shown;
 }
 
 /** Says why tokens can be looked at here, but not changed. */
