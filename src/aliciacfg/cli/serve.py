@@ -1,5 +1,6 @@
 """The commands about the daemon's process: serve, settings."""
 
+import importlib
 import sys
 
 import click
@@ -38,15 +39,8 @@ def serve(dev: bool, **flags: str | None) -> None:
         aliciacfg serve --dev
         aliciacfg serve --http-port 8080 --environments-dir /etc/aliciacfg/environments
     """
-    from aliciacfg.process.library_imports import absent, without_authorities
-    from aliciacfg.process.memory import look_for_cycles_rarely
-
-    # Nearly all objects that imports make live as long as the process.
-    look_for_cycles_rarely()
-    # structlog imports Rich for tracebacks, which `logs` renders itself, and greenlet. The HTTP client of aiohttp loads
-    # all authorities that the system trusts. The daemon uses neither greenlet nor that client.
-    with absent("rich", "greenlet"), without_authorities():
-        from aliciacfg import daemon, logs
+    _import_daemon()
+    from aliciacfg import daemon, logs
     from aliciacfg.process.line_writer import LineWriter, open_missing_streams
     from aliciacfg.process.stop_deadline import StopDeadline
 
@@ -80,6 +74,20 @@ def serve(dev: bool, **flags: str | None) -> None:
         fail(str(error), EXIT_CANNOT_START)
     finally:
         output.flush(_FLUSH_SECONDS)
+
+
+def _import_daemon() -> None:
+    """Import the daemon's modules without what libraries load and it does not use."""
+    from aliciacfg.process.library_imports import absent, without_authorities
+    from aliciacfg.process.memory import look_for_cycles_rarely
+
+    # Nearly all objects that imports make live as long as the process.
+    look_for_cycles_rarely()
+    # structlog imports Rich for tracebacks, which `logs` renders itself, and greenlet. The HTTP client of aiohttp loads
+    # all authorities that the system trusts. The daemon uses neither greenlet nor that client.
+    with absent("rich", "greenlet"), without_authorities():
+        for name in ("aliciacfg.daemon", "aliciacfg.logs"):
+            importlib.import_module(name)
 
 
 @click.command()
