@@ -45,11 +45,17 @@ function Failed({ error, onRetry }: { error: unknown; onRetry: () => void }) {
         <button type="button" onClick={onRetry}>
           Try again
         </button>
-        <button type="button" onClick={() => location.reload()}>
-          Load the page again
-        </button>
+        <LoadAgain />
       </div>
     </Notice>
+  );
+}
+
+export function LoadAgain() {
+  return (
+    <button type="button" onClick={() => location.reload()}>
+      Load the page again
+    </button>
   );
 }
 

@@ -1,18 +1,18 @@
 /** The frame around each screen: navigation, the state of daemon and connection, who one is, theme and token. */
 
 import { useEffect, useState } from "preact/hooks";
-import { token, unauthorized, unexpected, useToken } from "../api/client.ts";
-import { connection, refusal } from "../api/event_stream.ts";
-import { isObject } from "../api/json.ts";
+import { token, unauthorized, useToken } from "../api/client.ts";
+import { connection } from "../api/event_stream.ts";
 import { type Health, health } from "../api/queries.ts";
 import { href, route } from "../router.ts";
 import { servicesHref } from "../screens/services.tsx";
 import { findScreen, PLACES, type Place, type Screen } from "../screens.ts";
-import { invalidate, invalidateAll, onEvent, useResource } from "../store/resources.ts";
+import { invalidate, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
 import { type Theme, theme } from "../theme.ts";
 import { Heading, Notice, Tag, type Tone } from "./elements.tsx";
-import { ErrorBoundary, FailureNotice } from "./error_boundary.tsx";
+import { ErrorBoundary } from "./error_boundary.tsx";
+import { PageNotices } from "./page_notices.tsx";
 import { asksToken, askToken, stopAskingToken, TokenDialog } from "./token_dialog.tsx";
 
 export function Shell() {
@@ -36,11 +36,7 @@ export function Shell() {
       <div class="frame">
         <Bar />
         <main id="main" tabIndex={-1}>
-          <Lost />
-          <NotLive />
-          <Updated />
-          <Unexpected />
-          <FailureNotice />
+          <PageNotices />
           {isRefused && (
             <Notice
               tone="warning"
@@ -179,84 +175,6 @@ function Connection() {
     <span class="state" role="status" title={title}>
       <span class="muted">Connection</span> <Tag tone={tone}>{text}</Tag>
     </span>
-  );
-}
-
-/** Tells that the daemon is away, when that is so for longer than a restart takes. */
-function Lost() {
-  const [shown, setShown] = useState(false);
-  const isLost = connection.value === "lost";
-  useEffect(() => {
-    if (!isLost) {
-      setShown(false);
-      return;
-    }
-    const timer = setTimeout(() => setShown(true), 1500);
-    return () => clearTimeout(timer);
-  }, [isLost]);
-  return shown ? (
-    <Notice tone="warning" title="The daemon does not answer.">
-      {" "}
-      What you see may be out of date. The page tries again by itself; what you typed stays.
-    </Notice>
-  ) : null;
-}
-
-/** Says that all event streams are taken, so that the page polls. */
-function NotLive() {
-  if (connection.value !== "refused" || refusal.value !== "busy") return null;
-  return (
-    <Notice title="The daemon has no event stream left for this page.">
-      <p>
-        The page looks for changes every 15 seconds, and is live again when a stream is free. Each visible page of the
-        console uses a stream, and so does each program that listens to events.
-      </p>
-    </Notice>
-  );
-}
-
-/** Tells that another version of the daemon, and so of the console, runs since the page was loaded. */
-function Updated() {
-  const [versions, setVersions] = useState<{ first?: string; now?: string }>({});
-  useEffect(
-    () =>
-      onEvent(({ kind, data }) => {
-        if (kind !== "hello" || !isObject(data) || typeof data.version !== "string") return;
-        const { version } = data;
-        setVersions(({ first = version }) => ({ first, now: version }));
-      }),
-    [],
-  );
-  if (versions.first === versions.now) return null;
-  return (
-    <Notice tone="info" title={`The daemon was updated from ${versions.first} to ${versions.now}.`}>
-      <p>This page is still that of the earlier version. Drafts are kept.</p>
-      <button type="button" onClick={() => location.reload()}>
-        Load the page again
-      </button>
-    </Notice>
-  );
-}
-
-/** Tells that another program, or another version of the daemon, answers than the one this page is for. */
-function Unexpected() {
-  if (unexpected.value === undefined) return null;
-  return (
-    <Notice title="An answer is not what this page expects.">
-      <p>{unexpected.value.message}</p>
-      <p>
-        If the daemon was updated, load the page again; otherwise see whether a proxy answers in its place. Drafts are
-        kept.
-      </p>
-      <div class="buttons">
-        <button type="button" onClick={invalidateAll}>
-          Look again
-        </button>
-        <button type="button" onClick={() => location.reload()}>
-          Load the page again
-        </button>
-      </div>
-    </Notice>
   );
 }
 
