@@ -41,6 +41,7 @@ interface RunProps {
 /** The fields of a long run. */
 export function Run({ names, ...props }: RunProps) {
   const [height, setHeight] = useState<number | undefined>(undefined);
+  const [focused, setFocused] = useState<number | undefined>(undefined);
   // The first part that was seen tells how high the others are about.
   const note = useCallback((seen: number) => setHeight((before) => before ?? seen), []);
   const parts = Array.from({ length: Math.ceil(names.length / SIZE) }, (_, index) =>
@@ -50,18 +51,31 @@ export function Run({ names, ...props }: RunProps) {
     <>
       {parts.map((part, index) => (
         // A part is known by its place: members are added at the end.
-        <Part key={index} {...props} names={part} fieldHeight={height ?? GUESSED_HEIGHT} onMeasure={note} />
+        <Part
+          key={index}
+          {...props}
+          names={part}
+          // The Tab key goes on from the one that has the focus before anybody looks there.
+          isBeside={focused !== undefined && Math.abs(index - focused) === 1}
+          onFocus={() => setFocused(index)}
+          fieldHeight={height ?? GUESSED_HEIGHT}
+          onMeasure={note}
+        />
       ))}
     </>
   );
 }
 
 interface PartProps extends RunProps {
+  /** Whether the part before or after it had the focus last. */
+  isBeside: boolean;
+  onFocus: () => void;
   fieldHeight: number;
   onMeasure: (fieldHeight: number) => void;
 }
 
-function Part({ place, pointer, names, tag: Tag, field, fieldHeight, onMeasure }: PartProps) {
+function Part(props: PartProps) {
+  const { place, pointer, names, tag: Tag, field, isBeside, onFocus, fieldHeight, onMeasure } = props;
   const form = useForm();
   const box = useRef<HTMLElement>(null);
   const state = useRef({ isNear: false, height: 0 });
@@ -75,7 +89,7 @@ function Part({ place, pointer, names, tag: Tag, field, fieldHeight, onMeasure }
     // What has the focus stays, wherever the user looks.
     setShown(state.current.isNear || (box.current?.contains(document.activeElement) ?? false));
   }, []);
-  const shown = isShown || isRevealed;
+  const shown = isShown || isRevealed || isBeside;
   const count = names.length;
   useEffect(() => {
     if (box.current === null) return;
@@ -97,6 +111,7 @@ function Part({ place, pointer, names, tag: Tag, field, fieldHeight, onMeasure }
       class={`part${Tag === "ol" ? " items" : ""}`}
       data-fields={shown ? "" : undefined}
       style={shown ? undefined : { height: `${state.current.height || count * fieldHeight}px` }}
+      onFocusIn={onFocus}
       onFocusOut={() => requestAnimationFrame(decide)}
     >
       {shown ? names.map(field) : <Texts place={place} pointer={pointer} names={names} tag={Tag} />}
@@ -143,10 +158,10 @@ let observer: IntersectionObserver | undefined;
 function observe(element: Element, notify: (isNear: boolean) => void): () => void {
   observer ??= new IntersectionObserver(
     (entries) => {
-      const seen = textInSight();
+      const seen = inSight();
       for (const { target, isIntersecting } of entries) near.get(target)?.(isIntersecting);
       // The fields are rendered in a microtask that was asked for just now.
-      if (seen !== undefined) queueMicrotask(() => showInstead(seen));
+      if (seen !== undefined) queueMicrotask(() => keepInPlace(seen));
     },
     { rootMargin: AHEAD },
   );
@@ -159,26 +174,29 @@ function observe(element: Element, notify: (isNear: boolean) => void): () => voi
 }
 
 interface Seen {
-  text: Element;
+  element: Element;
   pointer: string;
   top: number;
 }
 
-/** Return the text in the middle of the viewport, if it has no field yet: the user jumped there, for example by a search. */
-function textInSight(): Seen | undefined {
-  // Where a screen begins, its first fields stand where they stand.
+/** Return a field, or the text of one, in the middle of the viewport; undefined at the beginning of the screen. */
+function inSight(): Seen | undefined {
+  // There the first fields stand where they stand.
   if (scrollY === 0) return undefined;
-  const text = document.elementFromPoint(innerWidth / 2, innerHeight / 2)?.closest<HTMLElement>(".later");
-  const pointer = text?.dataset.of;
-  if (text === null || text === undefined || pointer === undefined) return undefined;
-  return { text, pointer, top: text.getBoundingClientRect().top };
+  for (const share of [0.5, 0.4, 0.6]) {
+    const found = document.elementFromPoint(innerWidth / 2, innerHeight * share);
+    const element = found?.closest<HTMLElement>(".part .entry, .part .later");
+    const pointer = element?.dataset.pointer ?? element?.dataset.of;
+    if (element && pointer !== undefined) return { element, pointer, top: element.getBoundingClientRect().top };
+  }
+  return undefined;
 }
 
-/** Have the field of a text appear where the text was, though what is above got other heights. */
-function showInstead({ text, pointer, top }: Seen): void {
-  if (text.isConnected) return;
-  const field = document.querySelector(`[data-pointer="${CSS.escape(pointer)}"]`);
-  if (field !== null) scrollBy({ top: field.getBoundingClientRect().top - top, behavior: "instant" });
+/** Have what was seen stay where it was, the field of a text where that was, though what is above got other heights. */
+function keepInPlace({ element, pointer, top }: Seen): void {
+  const now = element.isConnected ? element : document.querySelector(`[data-pointer="${CSS.escape(pointer)}"]`);
+  const moved = (now?.getBoundingClientRect().top ?? top) - top;
+  if (moved !== 0) scrollBy({ top: moved, behavior: "instant" });
 }
 
 const heights = new WeakMap<Element, (height: number) => void>();
