@@ -83,6 +83,8 @@ async def test_the_list_is_found_again_as_it_was_left(module_daemon: Daemon, con
     # The page hears of it with the next frame.
     await settled(other)
     await last.get_by_role("link").click()
+    # Until the screen is loaded, the list is there.
+    await expect(other.get_by_role("heading", level=1)).to_contain_text("voice_router")
     await settled(other)
     await other.go_back()
     await expect(last).to_be_in_viewport()
