@@ -548,3 +548,10 @@ async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
     assert set(await page.evaluate("[...window.rendered]")) == {last, "/settings"}
     await page.get_by_label("Show").select_option("Changed here, not sent")
     await expect(page.locator(".config-form .entry")).to_have_count(1)
+    # A text follows, too.
+    await page.get_by_label("Show").select_option("All fields")
+    text = page.locator(f'[data-of="{last}"]')
+    await expect(text).to_have_text("setting_1199 · A number. · 12")
+    await page.get_by_role("button", name="Discard …").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Discard").click()
+    await expect(text).to_have_text("setting_1199 · A number. · 1199")

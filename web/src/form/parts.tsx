@@ -5,9 +5,10 @@
 
 import { useComputed } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Json } from "../api/json.ts";
 import { show } from "./checks.ts";
-import { child, find, isWithin, tokens } from "./pointer.ts";
+import { child, find, isWithin, member, tokens } from "./pointer.ts";
 import { isSecretAt, type Place, step } from "./schema.ts";
 import { type FormStore, useForm } from "./store.ts";
 
@@ -124,7 +125,7 @@ function Texts({ place, pointer, names, tag }: Pick<PartProps, "place" | "pointe
   const form = useForm();
   const [isWritten, setWritten] = useState(false);
   useEffect(() => soon(() => setWritten(true)), []);
-  form.config.value; // When others change it, the texts are others.
+  useValues(form, pointer, names, tag === "ol");
   if (!isWritten) return null;
   const Line = tag === "ol" ? "li" : "p";
   return (
@@ -136,6 +137,21 @@ function Texts({ place, pointer, names, tag }: Pick<PartProps, "place" | "pointe
       ))}
     </>
   );
+}
+
+/** Render again when one of some members or items gets another value, by others or because edits are discarded. */
+function useValues(form: FormStore, pointer: string, names: readonly string[], isList: boolean): void {
+  form.config.value;
+  const places = useMemo(() => (isList ? [] : names.map((name) => child(pointer, name))), [pointer, names.join("/")]);
+  const before = useRef<readonly (Json | undefined)[]>([]);
+  useComputed(() => {
+    // There are hundreds of parts, and this runs with each key: which members are changed is known already.
+    if (!isList) return places.filter((place) => form.changed.value.has(place)).join(" ");
+    const items = find(form.current.value, pointer);
+    const now = names.map((name) => member(items, name));
+    if (now.some((value, index) => value !== before.current[index])) before.current = now;
+    return before.current;
+  }).value;
 }
 
 function textOf(form: FormStore, place: Place, pointer: string, name: string, isItem: boolean): string {
