@@ -177,11 +177,12 @@ class LoadedFiles:
             sees: Whether the reader may know what is wrong with a service, or for None, with a file as a whole.
         """
         names = {*self.defined} if self.sources is None else {*self.sources.environments}
+        services = {service for listed in self.defined.values() for service in listed}
         found: dict[RefusedEdit, None] = {}
         for problem in self.refused:
             concerned = _concerned(problem, names)
             if environment is None or concerned is None or environment in concerned:
-                found[_refused_edit(problem, sees=sees)] = None
+                found[_refused_edit(problem, services, sees=sees)] = None
                 if len(found) == _MAX_REFUSED:
                     break
         return list(found)
@@ -256,14 +257,24 @@ def _concerned(problem: SourceProblem, names: Collection[str]) -> Collection[str
     return [own] if stem != BASE and own in names else None
 
 
-def _refused_edit(problem: SourceProblem, *, sees: Callable[[str | None], bool]) -> RefusedEdit:
+def _refused_edit(
+    problem: SourceProblem, services: Collection[str], *, sees: Callable[[str | None], bool]
+) -> RefusedEdit:
+    """Return a problem as readers may see it.
+
+    Args:
+        problem: The problem.
+        services: The services of the files in force. Any other name in a pointer may be one that only the file has.
+        sees: As for ``refused_edits``.
+    """
     file, line = (problem.file, problem.line) if problem.place is None else problem.place
     message = problem.message.removeprefix(f"{file}: " if line is None else f"{file}:{line}: ")
     tokens = problem.pointer.split("/")
     service = tokens[2] if tokens[:2] == ["", "services"] and len(tokens) > _SERVICE_TOKENS else None
     if not sees(service):
         return RefusedEdit(file=file, line=line)
-    return RefusedEdit(file=file, line=line, message=message, service=service or _of_schema(file))
+    known = service if service in services else None
+    return RefusedEdit(file=file, line=line, message=message, service=problem.service or known or _of_schema(file))
 
 
 def _of_schema(file: str) -> str | None:
