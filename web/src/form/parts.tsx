@@ -57,7 +57,7 @@ export function Run({ names, ...props }: RunProps) {
           {...props}
           names={part}
           // The Tab key goes on from the one that has the focus before anybody looks there.
-          isBeside={focused !== undefined && Math.abs(index - focused) === 1}
+          isBeside={focused !== undefined && Math.abs(index - focused) <= 1}
           onFocus={() => setFocused(index)}
           fieldHeight={height ?? GUESSED_HEIGHT}
           onMeasure={note}
@@ -68,7 +68,7 @@ export function Run({ names, ...props }: RunProps) {
 }
 
 interface PartProps extends RunProps {
-  /** Whether the part before or after it had the focus last. */
+  /** Whether it, or the part before or after it, had the focus last. */
   isBeside: boolean;
   onFocus: () => void;
   fieldHeight: number;
