@@ -1,7 +1,6 @@
 """``GET /events`` of whole daemons: a restart, a stop, services on the bus, and several daemons of one home."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 
 import aiohttp
@@ -18,7 +17,6 @@ from replica_daemons import start_replicas, wait_for_leader
 
 SERVICE = "sonos_service"
 # What a person who looks at a page takes for at once.
-AT_ONCE_SECONDS = 1.0
 
 
 @pytest.fixture
@@ -65,19 +63,17 @@ async def test_streams_do_not_hold_up_a_stop(make_daemon: Callable[..., Daemon],
     async with listen(session, daemon.url) as one, listen(session, daemon.url) as other:
         await one.next("online")
         await other.next("online")
-        began = time.monotonic()
+        # At the deadline for a stop it would end with another code.
         assert await asyncio.to_thread(daemon.stop) == 0
-        assert time.monotonic() - began < 2 * AT_ONCE_SECONDS
         for stream in (one, other):
             assert (await stream.rest())[-1].data == {"reason": "stopping"}
 
 
 async def test_what_happens_on_the_bus_is_told(make_daemon: Callable[..., Daemon], session: aiohttp.ClientSession):
-    """A service that registers, reports and changes itself, within a second."""
+    """A service that registers, reports and changes itself."""
     daemon = make_daemon().keep_services(SERVICE).start()
     async with listen(session, daemon.url) as stream, client(daemon.broker_port) as bus:
         await stream.next("online")
-        began = time.monotonic()
         await bus.publish("alicia/system/discovery/register", f'{{"service_name": "{SERVICE}"}}')
         assert (await stream.next("online")).data["services"] == {SERVICE: True}
         report = '{"instance": "a", "revision": 1, "checksum": "", "status": "applied"}'
@@ -85,7 +81,6 @@ async def test_what_happens_on_the_bus_is_told(make_daemon: Callable[..., Daemon
         assert (await stream.next("instances")).data == {"service": SERVICE}
         await bus.publish(f"alicia/config/patch/{SERVICE}", '{"patch": {"limits": {"x": 4}}}')
         assert (await told(stream))[1] == ["/limits/x"]
-        assert time.monotonic() - began < 3 * AT_ONCE_SECONDS
 
 
 async def test_streams_pass_through_tls(
@@ -106,16 +101,14 @@ async def test_streams_pass_through_tls(
 async def test_all_daemons_of_a_home_tell_the_same(
     make_daemon: Callable[..., Daemon], postgres: Postgres, session: aiohttp.ClientSession
 ):
-    """Within a second of a write at another one, with the same ids, so that a reader goes on at any of them."""
+    """With the same ids, so that a reader goes on at any of them."""
     one, other = daemons = start_replicas(make_daemon, postgres.create(), ("a", "b"), (SERVICE,), None)
     await asyncio.to_thread(wait_for_leader, daemons)
     async with listen(session, one.url) as here, listen(session, other.url) as there:
         assert (await here.next()).data["replica"] == one.directory.name
         await there.next("online")
-        began = time.monotonic()
         last = await change(one, 1)
         assert (await told(there))[0] == last
-        assert time.monotonic() - began < 2 * AT_ONCE_SECONDS
         assert (await told(here))[0] == last
     missed = [await change(other, 2), await change(one, 3)]
     for daemon in daemons:
