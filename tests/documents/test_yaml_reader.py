@@ -346,3 +346,18 @@ def test_thirty_three_levels_are_as_wrong_in_one_step():
 
     assert read(32) is not None
     assert read(33) is None
+
+
+@pytest.mark.parametrize("text", ["😀", "\\ud83d\\ude00", "\\😀", "\ue000\U0010ffff", '"\\"😀', "\\u"])
+def test_a_json_file_is_read_as_json_encoders_write_it(text: str):
+    """With a character beyond U+FFFF as two escapes, in keys and in values; backslashes stay what they are."""
+    value = {text: [text, {"a": f"x{text}{text}"}]}
+    assert load('["\\uD83D\\uDE00"]', file="one.json").value == ["😀"]
+    assert load(json.dumps(value), file="schemas/one.json").value == value
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\ude00", "\\ude00\\ud83d", "\\ud83d\\ud83d"])
+def test_half_a_character_in_a_json_file_is_a_problem(half: str):
+    """It is none in JSON either."""
+    with pytest.raises(SourceError, match=r"one.json:1: "):
+        load(f'{{"a": "{half}"}}', file="one.json")

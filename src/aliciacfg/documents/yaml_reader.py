@@ -54,6 +54,8 @@ _BASES = {"0o": 8, "0x": 16}
 _MAX_DIGITS = 400
 
 _MERGE = "<<"
+# One escape sequence after another, so that the backslashes of `\\ud83d` are not taken for the escape `\ud83d`.
+_ESCAPE = re.compile(r"\\(?:u(?P<high>d[89ab][0-9a-f]{2})\\u(?P<low>d[c-f][0-9a-f]{2})|.)", re.IGNORECASE)
 
 # The last alternative, "${" alone, matches what the other ones do not: a malformed variable.
 _VARIABLE = re.compile(
@@ -99,7 +101,8 @@ def load(text: str, *, file: str, variables: Mapping[str, str] | None = None) ->
 
     Args:
         text: The file, decoded; a byte order mark is skipped.
-        file: The file's name in problems.
+        file: The file's name in problems. If it ends in ``.json``, a character beyond U+FFFF may be written as two
+            escapes, a surrogate pair (RFC 8259 §7), as many JSON encoders do.
         variables: Values by name; None to leave ``${`` as it is.
 
     Raises:
@@ -107,6 +110,8 @@ def load(text: str, *, file: str, variables: Mapping[str, str] | None = None) ->
             message contains a value of the file or of a variable.
     """
     text = text.removeprefix(BOM)
+    if file.endswith(".json"):
+        text = _ESCAPE.sub(_join_pair, text)
     plain = read_plain(text, key=_plain_key, scalar=partial(_plain_scalar, variables))
     if plain is not None:
         return YamlDocument(*plain)
@@ -114,6 +119,14 @@ def load(text: str, *, file: str, variables: Mapping[str, str] | None = None) ->
     if root is not None:
         free_nodes(root)
     return document
+
+
+def _join_pair(escape_sequence: re.Match[str]) -> str:
+    """Return a surrogate pair as the one escape sequence that YAML has for its character, others as they are."""
+    high, low = escape_sequence["high"], escape_sequence["low"]
+    if high is None:
+        return escape_sequence[0]
+    return f"\\U{0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00:08X}"
 
 
 def literal(text: str) -> str | None:
