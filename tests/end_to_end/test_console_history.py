@@ -1,5 +1,6 @@
 """The console's screens for what was, what is elsewhere and what would be: history, comparison, activation."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -156,7 +157,7 @@ async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console
     sent: list[dict[str, Any]] = []
 
     async def lose(route: Route) -> None:
-        sent.append(route.request.post_data_json)
+        sent.append(json.loads(route.request.post_data or "{}"))
         if sent[-1].get("dry_run") or len([one for one in sent if not one.get("dry_run")]) > 1:
             await route.continue_()
             return
