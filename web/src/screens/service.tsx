@@ -85,15 +85,15 @@ export function Service({ route, name }: ScreenProps) {
   );
 }
 
-/** Return what was loaded last of the same thing and for the same caller, while it is loaded under another key. */
+/** Return what was loaded last of the same thing and for the same caller, until it is loaded under another key. */
 function useLast<T>(loaded: Loaded<T>, of: string | undefined): Loaded<T> {
   const last = useRef<{ of: string | undefined; token: string; data: T }>(undefined);
-  const { data, error } = loaded;
+  const { data } = loaded;
   if (data !== undefined) last.current = { of, token: token.value, data };
   const kept = last.current;
   // What was shown of the active environment before its name was known is that of its name.
   const same = kept !== undefined && (kept.of === of || kept.of === undefined) && kept.token === token.value;
-  return data === undefined && error === undefined && same ? { ...loaded, data: kept.data } : loaded;
+  return data === undefined && same ? { ...loaded, data: kept.data } : loaded;
 }
 
 /** Return the tree of a schema; the same one while the schema is the same. */
