@@ -165,7 +165,7 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
     if (isBack) scrollTo(0, left.top);
   }, []);
   useLayoutEffect(() => {
-    let top = 0;
+    let top = isBack ? left.top : 0;
     const follow = () => {
       top = scrollY;
     };
