@@ -131,7 +131,7 @@ async def test_everything_that_one_writes_the_other_is_told(one: Follower, other
     assert told == StoredState(
         records=list(write.records), overlays=list(write.overlays), announcements=list(write.announcements),
         schemas=list(write.schemas), told=list(write.told), meta=dict(write.meta), position=Position(2, 8),
-        commit=1, tokens=[token], recipients=list(write.recipients), applied=list(write.applied),
+        commit=1, tokens=[token], recipients=list(write.recipients), applied=list(write.applied), audited=True,
     )  # fmt: skip
     assert await other.learned() == []
     assert await one.learned() == []
