@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import os
 import pwd
 import re
@@ -249,8 +248,8 @@ async def _postgres(data: Path, lock: int) -> AsyncGenerator[tuple[str, asyncio.
     Raises:
         CannotRun: Its programs are missing, or it does not start.
     """
-    user = _unprivileged()
-    files = _database_directory(data, user)
+    user = unprivileged()
+    files = database_directory(data, user)
     programs = postgres_programs(files)
     log = data / "postgres.log"
     if not (files / "PG_VERSION").exists():
@@ -292,7 +291,7 @@ def _make_database_files(initdb: Path, files: Path, user: dict[str, Any]) -> Non
         raise CannotRun(f"PostgreSQL cannot make a database in {files}: {made.stderr.strip()}")
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """Return the arguments of ``subprocess`` for a user that PostgreSQL accepts: it refuses to run as root."""
     if os.geteuid() != 0:
         return {}
@@ -301,10 +300,11 @@ def _unprivileged() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _database_directory(data: Path, user: dict[str, Any]) -> Path:
+def database_directory(data: Path, user: dict[str, Any]) -> Path:
     """Return the directory of the database's files, which belongs to its user.
 
-    A home of root's is closed to others; then it is a directory outside, the same one each time.
+    A home of root's is closed to others; then it is a directory outside, to which a link leads. So data that is removed
+    and begun again has a new database: nothing could open the secrets of the one before.
 
     Raises:
         CannotRun: Another user has put something in its place.
@@ -313,10 +313,14 @@ def _database_directory(data: Path, user: dict[str, Any]) -> Path:
     if user:
         # The directories of the daemons below it are closed all the same.
         data.chmod(0o711)
-        if not _may_enter(data, user):
+        if files.is_symlink():
+            files = files.readlink()
+        elif not _may_enter(data, user):
             above = Path("/var/lib/postgresql")
             above = above if _may_enter(above, user) else Path("/var/tmp")
-            files = above / f"{_NAME}-{hashlib.sha256(os.fsencode(data)).hexdigest()[:12]}"
+            outside = Path(tempfile.mkdtemp(prefix=f"{_NAME}-", dir=above))
+            files.symlink_to(outside)
+            files = outside
     files.mkdir(mode=0o700, exist_ok=True)
     if user:
         os.chown(files, user["user"], user["group"])

@@ -119,10 +119,19 @@ def limit(url: str) -> Any:
     return ask(f"{url}/config/voice_router")[1]["config"]["limits"].get("x")
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A directory for runs; the database, which may lie outside, is removed with it."""
+    yield tmp_path
+    database = tmp_path / "data" / "replicas" / "postgres"
+    if database.is_symlink():
+        shutil.rmtree(database.readlink(), ignore_errors=True)
+
+
 @pytest.mark.timeout(180)
-def test_three_daemons_share_one_home_and_one_may_be_killed(tmp_path: Path):
+def test_three_daemons_share_one_home_and_one_may_be_killed(home: Path):
     """A write at one is read at the others; a killed one comes back; the next run has what this one wrote."""
-    with running(tmp_path) as run:
+    with running(home) as run:
         run.says("^READY")
         found = re.findall(r"^replica\d: (\S+), process (\d+),", run.output.read_text(), re.MULTILINE)
         urls, processes = [url for url, _ in found], [int(process) for _, process in found]
@@ -140,14 +149,14 @@ def test_three_daemons_share_one_home_and_one_may_be_killed(tmp_path: Path):
         run.end()
         assert run.process.returncode == 0, run.output.read_text()
     assert not any(map(listens, ports))
-    with running(tmp_path) as again:
+    with running(home) as again:
         url = again.says(r"^replica1: ([^,]+),")[1]
         assert limit(url) == 2
         again.process.kill()
         again.process.wait()
         left = sockets(again)
     # It waits for what the kernel ends with the script.
-    with running(tmp_path, "--count", "1") as last:
+    with running(home, "--count", "1") as last:
         last.says("^READY")
         assert left != sockets(last)
         assert not left.exists()
@@ -164,6 +173,24 @@ def sockets(run: Run) -> Path:
     found = re.search("[?]host=([^']+)'", run.output.read_text())
     assert found is not None
     return Path(found[1])
+
+
+def test_data_that_is_begun_again_has_a_new_database(home: Path):
+    """Also where the database lies outside; until then it is the same one."""
+    data = home / "data" / "replicas"
+    user = run_replicas.unprivileged()
+    found: list[Path] = []
+    for _ in range(2):
+        data.mkdir(parents=True)
+        found += [run_replicas.database_directory(data, user) for _ in range(2)]
+        (found[-1] / "PG_VERSION").write_text("15")
+        assert (data / "postgres" / "PG_VERSION").exists()
+        shutil.rmtree(data)
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+    assert (found[1] == found[2]) == (found[0].parent == data)
+    for outside in {*found}:
+        shutil.rmtree(outside, ignore_errors=True)
 
 
 def test_a_second_run_is_refused(tmp_path: Path):
