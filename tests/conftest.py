@@ -221,7 +221,7 @@ class Telling:
 def pytest_configure(config: pytest.Config) -> None:
     """Mix the files in each of several processes, which all have the same order.
 
-    With ``--durations`` all reports are told.
+    With ``--durations`` all reports are sent to the main process.
     """
     given = getattr(config, "workerinput", None)
     if given is not None:

@@ -91,7 +91,7 @@ WRITTEN = st.sampled_from(
     | st.integers(-(2**63), 2**64 - 1).map(str)
 )
 def test_it_says_as_which_number_the_daemon_stores_what_is_typed(javascript: JavaScript, text: str):
-    """Of the same digits, so that nobody is surprised by what the history says."""
+    """It has the digits that the history shows later."""
     stored = values.encode(values.normalise(values.decode(text.encode()))).decode()
     assert javascript({"kind": "stored", "text": text}) == stored
 

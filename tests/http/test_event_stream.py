@@ -389,7 +389,7 @@ async def test_the_number_of_streams_is_bounded(tmp_path: Path):
 
 
 async def test_callers_share_the_streams_when_all_are_taken(tmp_path: Path):
-    """Who holds most gives its newest one up for a caller with fewer; who has its share is told so, and what to do."""
+    """The caller with most loses its newest one to a caller with fewer; one at its share is refused with the remedy."""
     files = {**FILES, "environments/access.yaml": {"users": ["one", "two"], "services": {"bell": OPEN_TO_TWO}}}
     async with home(tmp_path, files, max_event_streams="3") as found, contextlib.AsyncExitStack() as streams:
         one, two = [(await found.token(name))["token"] for name in ("one", "two")]

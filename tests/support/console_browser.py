@@ -29,7 +29,7 @@ QUIET = """() => new Promise(done => {
   requestAnimationFrame(next);
 })"""
 
-# The Tab key is pressed several times before anybody looks where the focus is; from the element it does not go on.
+# The Tab key is pressed several times before the focus is read; the element that is to be reached keeps it.
 AT_A_TIME = 6
 STAY = """one => {
   const stay = event => {
