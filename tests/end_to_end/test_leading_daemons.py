@@ -13,7 +13,7 @@ from builders import environment_file, valid_config
 from inprocess import eventually
 from mqtt_clients import Client, client
 from postgres import Postgres
-from replicas import Replica, sharing_replicas
+from replicas import Replica, sharing_replicas, take_over
 
 SERVICES = [f"bell{number}" for number in range(6)]
 FILES = {"environments/dev.yaml": environment_file({service: {} for service in SERVICES})}
@@ -25,15 +25,6 @@ async def home(tmp_path: Path, broker: Broker, postgres: Postgres, count: int = 
     url = await asyncio.to_thread(postgres.create)
     async with sharing_replicas(tmp_path, FILES, broker.port, url, count) as made:
         yield made
-
-
-async def hand_over(made: list[Replica], number: int) -> None:
-    """Have another daemon lead; those before learn it only from the broker and by their own clocks."""
-    made[number].lead()
-    await eventually(lambda: made[number].home._serving)  # pyright: ignore[reportPrivateUsage]
-    for other in range(len(made)):
-        if other != number:
-            made[other].leadership.lose()
 
 
 async def published(mqtt: Client) -> dict[str, int]:
@@ -97,7 +88,7 @@ async def test_the_lead_changes_again_and_again_while_all_of_them_write(
             await made[0].core.ask("set", name, config=valid_config())
         writing = [asyncio.create_task(write(replica)) for replica in made]
         for number in (1, 2, 0, 2, 1, 0):
-            await hand_over(made, number)
+            await take_over(made, number)
             before = made[number].core.parts.commits.revisions.total()
             await eventually(
                 lambda number=number, before=before: made[number].core.parts.commits.revisions.total() > before + 3

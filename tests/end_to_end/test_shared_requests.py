@@ -26,7 +26,7 @@ from builders import environment_file
 from inprocess import eventually
 from machine import SECONDS
 from mqtt_clients import Client, client
-from replicas import Replica, replicas
+from replicas import Replica, replicas, take_over
 from repository import ROOT
 
 SERVICES = [f"bell{number}" for number in range(8)]
@@ -356,9 +356,8 @@ async def test_a_takeover_cuts_the_one_before_off_and_alerts_nothing(tmp_path: P
         before = await mqtt.retained("alicia/config/update/#")
         assert len(before) == len(SERVICES)
         await mqtt.subscribe(ALERTS, "alicia/config/update/#")
-        made[1].lead()
+        await take_over(made, 1)
         await eventually(made[1].home.ready.is_set)
-        made[0].leadership.lose()
         assert await mqtt.retained("alicia/config/update/#") == before
         health = (await mqtt.retained(HEALTH))[HEALTH].json["payload"]
         assert health["status"] == "healthy"

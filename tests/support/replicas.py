@@ -19,6 +19,8 @@ from aliciacfg.storage.backend import database_in
 from inprocess import Core, Home, eventually
 
 _LEASE_SECONDS = 3600.0
+# How long a daemon goes on believing that it leads after another one has begun to.
+_OVERLAP_SECONDS = 0.5
 _PACKET_BYTES = 2 * 1024 * 1024
 
 
@@ -102,6 +104,21 @@ class Replica:
     async def joined(self) -> None:
         """Wait until it gets its share of the requests."""
         await eventually(lambda: self.shared.joined)
+
+
+async def take_over(made: list[Replica], number: int) -> None:
+    """Have another daemon lead, while those before believe for a moment that they still do; return when it serves.
+
+    They learn of it from the broker, which ends their connection, and by their own clocks. They are not told: but
+    without an end of their lease the two would take the connection from each other for as long as the new one needs
+    more time to serve than the old one to connect again.
+    """
+    before = [replica for replica in made if replica is not made[number] and replica.leadership.leading]
+    for replica in before:
+        replica.lead(_OVERLAP_SECONDS)
+    made[number].lead()
+    await eventually(lambda: not any(replica.leadership.leading for replica in before))
+    await eventually(lambda: made[number].home.serving)
 
 
 @contextlib.asynccontextmanager
