@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.answers.changes import ValueChange
 from aliciacfg.cli import changed_services, output
 from aliciacfg.cli.changed_services import ChangedServices
 from aliciacfg.cli.output import Line

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.api.answers import Explained
+from aliciacfg.api.answers.explain import Explained
 from aliciacfg.cli import edit_text
 from aliciacfg.errors import Problem, SourceError
 

@@ -8,20 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import (
-    CompareAnswer,
-    EnvironmentItem,
-    EnvironmentsAnswer,
-    Explained,
-    HistoryItem,
-    InstanceItem,
-    Migration,
-    Overridden,
-    Removed,
-    Sides,
-    TokenItem,
-    ValueChange,
-)
+from aliciacfg.api.answers.administration import TokenItem
+from aliciacfg.api.answers.changes import ValueChange
+from aliciacfg.api.answers.compare import CompareAnswer, Sides
+from aliciacfg.api.answers.configurations import HistoryItem
+from aliciacfg.api.answers.environments import EnvironmentItem, EnvironmentsAnswer, Migration
+from aliciacfg.api.answers.explain import Explained, Overridden, Removed
+from aliciacfg.api.answers.monitoring import InstanceItem
 from aliciacfg.cli import (
     diff,
     drift,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from aliciacfg.api.answers import ReplicaItem, ReplicasAnswer
+from aliciacfg.api.answers.health import ReplicaItem, ReplicasAnswer
 from aliciacfg.cli import replicas
 from aliciacfg.cli.output import Line, Table
 

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import HealthAnswer, OtherReplica, OwnReplica, RefusedEdit
+from aliciacfg.api.answers.health import HealthAnswer, OtherReplica, OwnReplica
+from aliciacfg.api.answers.refused_edits import RefusedEdit
 from aliciacfg.cli import output, status
 from aliciacfg.cli.output import Line
 from aliciacfg.cli.status import Status

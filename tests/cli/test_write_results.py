@@ -1,6 +1,7 @@
 """What people read of a write."""
 
-from aliciacfg.api.answers import ValueChange, WarningDetail
+from aliciacfg.api.answers.changes import ValueChange
+from aliciacfg.api.answers.configurations import WarningDetail
 from aliciacfg.cli.write_results import WriteResult, effect_lines
 
 

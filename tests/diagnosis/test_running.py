@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import RefusedEdit
+from aliciacfg.api.answers.refused_edits import RefusedEdit
 from aliciacfg.diagnosis.running import look_at_access, look_at_health
 from builders import health
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import Sides
+from aliciacfg.api.answers.compare import Sides
 from aliciacfg.errors import InvalidRequest, NotFound
 from aliciacfg.operations.compare import Side, compare
 from builders import environment_file, valid_config

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 from aliciacfg.errors import Forbidden, Problem
 from aliciacfg.model.records import Replica
 from builders import environment_file

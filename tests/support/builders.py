@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 
 
 def valid_config(**sections: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from aliciacfg.api.answers import AddedServices, Changes, ChangesLeftOut, RemovedServices
+from aliciacfg.api.answers.changes import AddedServices, Changes, ChangesLeftOut, RemovedServices
 from aliciacfg.api.fields import Difference, Form, Remedies
 from aliciacfg.documents import encode
 from aliciacfg.errors import ActivationRefused, BatchRefused, Conflict, ErrorCode, OperationError, Problem

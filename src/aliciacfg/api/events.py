@@ -5,13 +5,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from aliciacfg.api.answers import (
-    DriftItem,
-    HealthAnswer,
-    OtherReplica,
-    RefusedEdits,
-    ReplicaRole,
-)
+from aliciacfg.api.answers.health import HealthAnswer, OtherReplica, ReplicaRole
+from aliciacfg.api.answers.monitoring import DriftItem
+from aliciacfg.api.answers.refused_edits import RefusedEdits
 from aliciacfg.api.fields import Epoch, Pointers, Revision, Sequence, Timestamp
 from aliciacfg.model.records import Cause
 

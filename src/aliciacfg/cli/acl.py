@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aliciacfg.api.answers import PasswordsAnswer
+from aliciacfg.api.answers.administration import PasswordsAnswer
 from aliciacfg.cli import options
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.exits import EXIT_FAILED, exit_on_error, fail

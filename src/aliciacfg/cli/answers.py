@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.answers.changes import ValueChange
 from aliciacfg.api.fields import Difference
 from aliciacfg.cli import changed_services, output
 from aliciacfg.cli.changed_services import ChangedServices

@@ -4,7 +4,7 @@ import time
 
 import click
 
-from aliciacfg.api.answers import AuditAnswer
+from aliciacfg.api.answers.administration import AuditAnswer
 from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask

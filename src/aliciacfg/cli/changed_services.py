@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.answers.changes import ValueChange
 from aliciacfg.cli import formatting, output
 from aliciacfg.cli.output import Line
 

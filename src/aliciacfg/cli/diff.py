@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aliciacfg import documents
-from aliciacfg.api.answers import CompareAnswer
+from aliciacfg.api.answers.compare import CompareAnswer
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask

@@ -18,7 +18,7 @@ from aliciacfg.cli.requests import Target
 from aliciacfg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from aliciacfg.api.answers import HealthAnswer
+    from aliciacfg.api.answers.health import HealthAnswer
     from aliciacfg.cli.output import Line
     from aliciacfg.diagnosis.finding import Finding
     from aliciacfg.settings import Settings
@@ -83,7 +83,7 @@ def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
 
 
 def _health_of(settings: "Settings") -> "HealthAnswer | None":
-    from aliciacfg.api.answers import HealthAnswer
+    from aliciacfg.api.answers.health import HealthAnswer
 
     answer = ask_daemon(settings, "health", None, {})
     try:
@@ -94,7 +94,7 @@ def _health_of(settings: "Settings") -> "HealthAnswer | None":
 
 def _broker_findings(target: Target, health: "HealthAnswer | None", data_dir: str) -> "Iterator[Finding]":
     """Yield what is wrong with the broker, and with another daemon on it."""
-    from aliciacfg.api.answers import HealthAnswer
+    from aliciacfg.api.answers.health import HealthAnswer
     from aliciacfg.diagnosis.broker import look_at_broker
     from aliciacfg.diagnosis.finding import fail, warn
 

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from aliciacfg.api.answers import DriftAnswer, InstanceItem, InstancesAnswer
+from aliciacfg.api.answers.monitoring import DriftAnswer, InstanceItem, InstancesAnswer
 from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask, ask_nearest

@@ -10,7 +10,8 @@ import click
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ConfigAnswer, ExplainAnswer
+from aliciacfg.api.answers.configurations import ConfigAnswer
+from aliciacfg.api.answers.explain import ExplainAnswer
 from aliciacfg.cli import edit_text, formatting, notices, options, output, requests
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask

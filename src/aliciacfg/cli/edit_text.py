@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from aliciacfg.api.answers import Explained
+from aliciacfg.api.answers.explain import Explained
 from aliciacfg.cli import formatting
 from aliciacfg.documents import Json, JsonObject, escape, yaml_reader, yaml_writer
 from aliciacfg.errors import Problem, SourceProblem

@@ -5,7 +5,13 @@ import sys
 import click
 from msgspec import UnsetType
 
-from aliciacfg.api.answers import ActivateAnswer, EnvironmentItem, EnvironmentsAnswer, Migration, ReloadAnswer
+from aliciacfg.api.answers.environments import (
+    ActivateAnswer,
+    EnvironmentItem,
+    EnvironmentsAnswer,
+    Migration,
+    ReloadAnswer,
+)
 from aliciacfg.cli import changed_services, formatting, options, output, problem_texts
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.changed_services import ChangedServices

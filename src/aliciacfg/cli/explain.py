@@ -6,7 +6,7 @@ from typing import TypeAlias
 import click
 import msgspec
 
-from aliciacfg.api.answers import ExplainAnswer, Explained, Overridden, Removed
+from aliciacfg.api.answers.explain import ExplainAnswer, Explained, Overridden, Removed
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.client import Target, ask

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from aliciacfg.api.answers import EnvironmentsAnswer, HistoryAnswer, HistoryItem
+from aliciacfg.api.answers.configurations import HistoryAnswer, HistoryItem
+from aliciacfg.api.answers.environments import EnvironmentsAnswer
 from aliciacfg.cli import formatting, lookups, notices, options, output, requests, times
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask

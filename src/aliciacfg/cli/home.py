@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliciacfg import documents
-from aliciacfg.api.answers import EnvironmentsAnswer
+from aliciacfg.api.answers.environments import EnvironmentsAnswer
 from aliciacfg.atomic_files import unwritable
 from aliciacfg.cli import formatting, notices, options, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from aliciacfg.api.answers import KeysAnswer
+from aliciacfg.api.answers.administration import KeysAnswer
 from aliciacfg.cli import formatting, inputs, notices, options, output, prompts, times
 from aliciacfg.cli.answers import exit_if_refused, print_answer
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail

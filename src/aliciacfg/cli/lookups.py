@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from aliciacfg.api.answers import EnvironmentsAnswer, ExplainAnswer, HistoryAnswer, ListAnswer
+from aliciacfg.api.answers.configurations import HistoryAnswer, ListAnswer
+from aliciacfg.api.answers.environments import EnvironmentsAnswer
+from aliciacfg.api.answers.explain import ExplainAnswer
 from aliciacfg.cli.requests import Target, try_ask
 from aliciacfg.cli.suggestions import close_to, did_you_mean
 

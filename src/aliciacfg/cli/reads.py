@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ListAnswer, ListItem, ValidateAnswer
+from aliciacfg.api.answers.configurations import ListAnswer, ListItem, ValidateAnswer
 from aliciacfg.cli import formatting, notices, options, output, output_format, times
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask

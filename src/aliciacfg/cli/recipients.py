@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from aliciacfg import atomic_files
-from aliciacfg.api.answers import RecipientAnswer
+from aliciacfg.api.answers.administration import RecipientAnswer
 from aliciacfg.cli import inputs, notices, options, output
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, exit_on_error, fail

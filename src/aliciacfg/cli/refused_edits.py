@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from aliciacfg.api.answers import RefusedEdit
+from aliciacfg.api.answers.refused_edits import RefusedEdit
 from aliciacfg.cli import notices
 from aliciacfg.cli.answers import parse
 from aliciacfg.documents import JsonObject

@@ -5,7 +5,7 @@ import time
 import click
 import msgspec
 
-from aliciacfg.api.answers import ReplicaItem, ReplicasAnswer
+from aliciacfg.api.answers.health import ReplicaItem, ReplicasAnswer
 from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask_nearest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ListAnswer
+from aliciacfg.api.answers.configurations import ListAnswer
 from aliciacfg.cli import formatting, home, inputs, options, output, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from aliciacfg.api.answers import EnvironmentsAnswer, PasswordsAnswer
+from aliciacfg.api.answers.administration import PasswordsAnswer
+from aliciacfg.api.answers.environments import EnvironmentsAnswer
 from aliciacfg.atomic_files import LinkRefused, replace_file
 from aliciacfg.cli import formatting, inputs, notices, options, output
 from aliciacfg.cli.acl import access_list_of

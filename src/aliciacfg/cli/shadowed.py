@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aliciacfg.api.answers import ExplainAnswer
+from aliciacfg.api.answers.explain import ExplainAnswer
 from aliciacfg.cli import notices
 from aliciacfg.cli.local_client import ask_daemon
 from aliciacfg.documents import format_pointer, parse_pointer

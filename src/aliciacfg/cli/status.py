@@ -9,15 +9,11 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from aliciacfg.api.answers import (
-    AuditAnswer,
-    DriftAnswer,
-    EnvironmentItem,
-    EnvironmentsAnswer,
-    HealthAnswer,
-    ListAnswer,
-    ListItem,
-)
+from aliciacfg.api.answers.administration import AuditAnswer
+from aliciacfg.api.answers.configurations import ListAnswer, ListItem
+from aliciacfg.api.answers.environments import EnvironmentItem, EnvironmentsAnswer
+from aliciacfg.api.answers.health import HealthAnswer
+from aliciacfg.api.answers.monitoring import DriftAnswer
 from aliciacfg.cli import formatting, options, output, requests
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.daemon_reads import DaemonReads

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from aliciacfg.api.answers import TokenAnswer, TokenItem, TokensAnswer
+from aliciacfg.api.answers.administration import TokenAnswer, TokenItem, TokensAnswer
 from aliciacfg.cli import formatting, notices, options, output, output_format, times
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail

@@ -4,7 +4,8 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from aliciacfg.api.answers import ValueChange, WarningDetail
+from aliciacfg.api.answers.changes import ValueChange
+from aliciacfg.api.answers.configurations import WarningDetail
 from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, output
 from aliciacfg.cli.command_words import in_command_words

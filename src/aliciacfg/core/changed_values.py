@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from msgspec import UnsetType
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.answers.changes import ValueChange
 from aliciacfg.core.composer import Effective
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import redacted_content

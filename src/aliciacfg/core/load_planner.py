@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
-from aliciacfg.api.answers import Migration
+from aliciacfg.api.answers.environments import Migration
 from aliciacfg.core.changed_values import ChangesByName
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.file_changes import (

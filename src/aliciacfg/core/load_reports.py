@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from aliciacfg.api.answers import Migration
+from aliciacfg.api.answers.environments import Migration
 from aliciacfg.core.file_changes import FileChanges, as_problems
 from aliciacfg.core.file_warnings import FileWarnings
 from aliciacfg.core.plan import Problems

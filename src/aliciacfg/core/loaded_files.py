@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import msgspec
 
-from aliciacfg.api.answers import RefusedEdit
+from aliciacfg.api.answers.refused_edits import RefusedEdit
 from aliciacfg.core import restore
 from aliciacfg.core.missing_secrets import can_be_made
 from aliciacfg.core.plan import Lacking, Plan, Problems

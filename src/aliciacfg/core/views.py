@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ConfigAnswer, RefusedEdit
+from aliciacfg.api.answers.configurations import ConfigAnswer
+from aliciacfg.api.answers.refused_edits import RefusedEdit
 from aliciacfg.api.encoding import Answer
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State

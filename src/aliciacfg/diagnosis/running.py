@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 from aliciacfg.counted import counted
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from aliciacfg import http
-from aliciacfg.api.answers import ConfigAnswer, PickedAnswer
+from aliciacfg.api.answers.configurations import ConfigAnswer, PickedAnswer
 from aliciacfg.api.encoding import Failure
 from aliciacfg.api.events import DATA
 from aliciacfg.documents import Json, JsonObject

@@ -153,7 +153,7 @@ class ServingSchema(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """The last report of a running copy of a service; ``api.answers.InstanceItem`` describes the fields."""
+    """The last report of a running copy of a service; ``api.answers.monitoring.InstanceItem`` describes it."""
 
     service: str
     instance: str

@@ -5,7 +5,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 from aliciacfg.counted import counted
 from aliciacfg.monitoring.store_condition import StoreCondition
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 import msgspec
 
-from aliciacfg.api.answers import DriftItem
+from aliciacfg.api.answers.monitoring import DriftItem
 from aliciacfg.model.records import DriftKind
 from aliciacfg.monitoring.alerts import Alerts
 

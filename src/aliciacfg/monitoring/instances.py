@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from aliciacfg.api.answers import InstanceItem
+from aliciacfg.api.answers.monitoring import InstanceItem
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.model.records import Applied, AppliedStatus, Record, Write
 from aliciacfg.monitoring.drift import Drift, Finding

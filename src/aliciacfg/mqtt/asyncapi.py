@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from aliciacfg import mqtt
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 from aliciacfg.api.bus_messages import AppliedReport, EnvironmentMessage, KeyMessage, UpdateMessage
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 from aliciacfg.api.bus_messages import AppliedReport, EnvironmentMessage, KeyMessage, UpdateMessage
 from aliciacfg.bus import topic_names
 from aliciacfg.documents import JsonObject

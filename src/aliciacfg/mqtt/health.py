@@ -9,7 +9,7 @@ from time import perf_counter
 import msgspec
 
 from aliciacfg import documents
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers.health import HealthAnswer
 from aliciacfg.counted import counted_are
 from aliciacfg.errors import OperationError
 from aliciacfg.monitoring.alerts import Alerts

@@ -12,7 +12,7 @@ from aliciacfg.access import tokens
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import (
+from aliciacfg.api.answers.administration import (
     AuditAnswer,
     BackupAnswer,
     KeyItem,

@@ -9,7 +9,7 @@ from aliciacfg import documents
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import BatchAnswer
+from aliciacfg.api.answers.configurations import BatchAnswer
 from aliciacfg.api.encoding import Answer, encode_failure, encode_success
 from aliciacfg.api.requests import MAX_BATCH_BYTES, MAX_BATCH_UPDATES, BatchRequest, BatchUpdate, WriteRequest
 from aliciacfg.core.commits import Commits

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from aliciacfg import documents
-from aliciacfg.api.answers import Sides
+from aliciacfg.api.answers.compare import Sides
 from aliciacfg.documents import Json, JsonObject, escape
 
 SECRET = "secret"  # noqa: S105 - a placeholder, not a password

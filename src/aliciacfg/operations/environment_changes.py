@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from aliciacfg.access.caller import BUS, Caller
-from aliciacfg.api.answers import ActivateAnswer, ReloadAnswer
+from aliciacfg.api.answers.environments import ActivateAnswer, ReloadAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import ActivateRequest, ReloadRequest
 from aliciacfg.core.activation import Activation, ActivationResult

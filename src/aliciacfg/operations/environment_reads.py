@@ -5,13 +5,9 @@ from dataclasses import dataclass
 
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import (
-    CompareAnswer,
-    EnvironmentItem,
-    EnvironmentsAnswer,
-    ExplainAnswer,
-    Explained,
-)
+from aliciacfg.api.answers.compare import CompareAnswer
+from aliciacfg.api.answers.environments import EnvironmentItem, EnvironmentsAnswer
+from aliciacfg.api.answers.explain import ExplainAnswer, Explained
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import CompareRequest, CurrentRequest, Request
 from aliciacfg.core.composer import Composer

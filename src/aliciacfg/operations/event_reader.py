@@ -11,7 +11,7 @@ from msgspec import UnsetType
 
 from aliciacfg import __version__
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import RefusedEdit
+from aliciacfg.api.answers.refused_edits import RefusedEdit
 from aliciacfg.api.events import (
     ChangeEvent,
     EndEvent,

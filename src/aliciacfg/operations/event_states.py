@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from aliciacfg import documents
 from aliciacfg.access.authorizer import Authorizer
-from aliciacfg.api.answers import DriftItem
+from aliciacfg.api.answers.monitoring import DriftItem
 from aliciacfg.api.events import (
     DATA,
     AuditEvent,

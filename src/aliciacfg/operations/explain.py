@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aliciacfg import documents
-from aliciacfg.api.answers import Explained, Overridden, Removed
+from aliciacfg.api.answers.explain import Explained, Overridden, Removed
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema

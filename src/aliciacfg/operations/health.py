@@ -10,15 +10,8 @@ from msgspec import UNSET
 
 from aliciacfg import __version__
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import (
-    AlertItem,
-    AlertsAnswer,
-    HealthAnswer,
-    OtherReplica,
-    OwnReplica,
-    ReplicaItem,
-    ReplicasAnswer,
-)
+from aliciacfg.api.answers.health import HealthAnswer, OtherReplica, OwnReplica, ReplicaItem, ReplicasAnswer
+from aliciacfg.api.answers.monitoring import AlertItem, AlertsAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.api.requests import Request

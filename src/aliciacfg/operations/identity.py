@@ -3,7 +3,7 @@
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Need
-from aliciacfg.api.answers import NamedEnvironment, Reach, WhoamiAnswer
+from aliciacfg.api.answers.administration import NamedEnvironment, Reach, WhoamiAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import Request
 from aliciacfg.core.loaded_files import LoadedFiles

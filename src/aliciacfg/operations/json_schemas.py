@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from aliciacfg.access.rules import Need
-from aliciacfg.api.answers import BatchAnswer, PickedAnswer, WriteAnswer
+from aliciacfg.api.answers.configurations import BatchAnswer, PickedAnswer, WriteAnswer
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import ErrorCode

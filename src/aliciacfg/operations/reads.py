@@ -16,16 +16,15 @@ from aliciacfg import documents
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import (
-    DriftAnswer,
+from aliciacfg.api.answers.configurations import (
     HistoryAnswer,
     HistoryItem,
-    InstancesAnswer,
     ListAnswer,
     ListItem,
     SchemaAnswer,
     UnchangedAnswer,
 )
+from aliciacfg.api.answers.monitoring import DriftAnswer, InstancesAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import CurrentRequest, GetRequest, HistoryRequest, ListRequest, Request
 from aliciacfg.core.cache import AnswerCache, CachedAnswer

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import InvalidService, ServiceStatus
+from aliciacfg.api.answers.configurations import InvalidService, ServiceStatus
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import State
 from aliciacfg.model.config_id import ConfigId

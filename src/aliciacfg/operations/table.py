@@ -6,35 +6,32 @@ A new operation needs a row here, its request and answer in ``api``, and a metho
 from collections.abc import Mapping
 
 from aliciacfg.api import requests
-from aliciacfg.api.answers import (
-    ActivateAnswer,
-    AlertsAnswer,
+from aliciacfg.api.answers.administration import (
     AuditAnswer,
     BackupAnswer,
-    BatchAnswer,
-    CompareAnswer,
-    ConfigAnswer,
-    DeletedAnswer,
-    DriftAnswer,
-    EnvironmentsAnswer,
-    ExplainAnswer,
-    HealthAnswer,
-    HistoryAnswer,
-    InstancesAnswer,
     KeysAnswer,
-    ListAnswer,
     PasswordsAnswer,
     RecipientAnswer,
-    ReloadAnswer,
-    ReplicasAnswer,
-    SchemaAnswer,
     TokenAnswer,
     TokensAnswer,
+    WhoamiAnswer,
+)
+from aliciacfg.api.answers.compare import CompareAnswer
+from aliciacfg.api.answers.configurations import (
+    BatchAnswer,
+    ConfigAnswer,
+    DeletedAnswer,
+    HistoryAnswer,
+    ListAnswer,
+    SchemaAnswer,
     UnchangedAnswer,
     ValidateAnswer,
-    WhoamiAnswer,
     WriteAnswer,
 )
+from aliciacfg.api.answers.environments import ActivateAnswer, EnvironmentsAnswer, ReloadAnswer
+from aliciacfg.api.answers.explain import ExplainAnswer
+from aliciacfg.api.answers.health import HealthAnswer, ReplicasAnswer
+from aliciacfg.api.answers.monitoring import AlertsAnswer, DriftAnswer, InstancesAnswer
 from aliciacfg.api.encoding import Answer, encode_success
 from aliciacfg.api.requests import MAX_BATCH_BYTES
 from aliciacfg.operations.admin import AdminOperations

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.api.answers import WarningDetail, WriteAnswer
+from aliciacfg.api.answers.configurations import WarningDetail, WriteAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.core.changed_values import ChangedValues, Content, changed_values
 from aliciacfg.core.composer import Effective

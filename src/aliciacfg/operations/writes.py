@@ -8,7 +8,7 @@ from msgspec import UNSET
 from aliciacfg import documents
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import DeletedAnswer, ValidateAnswer, WarningDetail
+from aliciacfg.api.answers.configurations import DeletedAnswer, ValidateAnswer, WarningDetail
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import (
     PatchRequest,
