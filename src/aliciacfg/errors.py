@@ -365,9 +365,8 @@ class InvalidDocument(ValidationFailed):
         super().__init__(message, (finding.shown for finding in self.findings))
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What a change of several services would do, secrets as ``***``.
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change of several services would do, secrets as ``***``; an answer has members of the same names.
 
     Attributes:
         difference: JSON Patch by service.

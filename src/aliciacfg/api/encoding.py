@@ -90,15 +90,7 @@ def encode_failure(error: OperationError, request_id: str | None) -> bytes:
     elif isinstance(error, ActivationRefused):
         failure = msgspec.structs.replace(failure, remedies=error.remedies)
         if error.trial is not None:
-            trial = error.trial
-            failure = msgspec.structs.replace(
-                failure,
-                difference=trial.difference,
-                changes=trial.changes,
-                changes_left_out=trial.changes_left_out,
-                added=trial.added,
-                removed=trial.removed,
-            )
+            failure = msgspec.structs.replace(failure, **msgspec.structs.asdict(error.trial))
     return encode(failure)
 
 

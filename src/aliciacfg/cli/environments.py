@@ -7,6 +7,7 @@ from msgspec import UnsetType
 
 from aliciacfg.api.answers.environments import (
     ActivateAnswer,
+    EnvironmentChange,
     EnvironmentItem,
     EnvironmentsAnswer,
     Migration,
@@ -145,7 +146,7 @@ def _activation_lines(answer: ActivateAnswer) -> list[Line]:
     return [*_services_lines(answer), *lacking]
 
 
-def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:
+def _services_lines(answer: EnvironmentChange) -> list[Line]:
     """Return what happens, or would happen, to the services of an environment."""
     lines: list[Line] = [answer.message]
     lines += changed_services.lines(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aliciacfg import documents
 from aliciacfg.core import restore
 from aliciacfg.core.announcements import Announcements
-from aliciacfg.core.changed_values import ChangesByName, Content
+from aliciacfg.core.changed_values import Content, EnvironmentResult
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Drafts
@@ -19,30 +19,21 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import NOTHING, State
 from aliciacfg.core.views import difference, difference_to
-from aliciacfg.documents import JsonObject
 from aliciacfg.errors import ActivationRefused, Trial, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.sealed_documents import redact
 
 
-@dataclass(frozen=True, slots=True)
-class ActivationResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationResult(EnvironmentResult):
     """What an activation changes.
 
     Attributes:
         previous: The environment that was active before.
-        changed: The services that get another configuration.
-        restart_required: Those of them that apply it only at a restart.
-        difference: JSON Patch by service, of a dry run.
-        values: What the changed places held and hold, by service.
         lacking: The places of secrets that services have no more, by service.
     """
 
     previous: str
-    changed: list[str] = field(default_factory=list[str])
-    restart_required: list[str] = field(default_factory=list[str])
-    difference: dict[str, list[JsonObject]] = field(default_factory=dict[str, list[JsonObject]])
-    values: ChangesByName = field(default_factory=ChangesByName)
     lacking: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
@@ -95,7 +86,7 @@ class Activation:
 
         async def make(plan: Plan) -> ActivationResult:
             self._configurations.environment(name)
-            result = ActivationResult(self._state.active)
+            result = ActivationResult(previous=self._state.active)
             if name != self._state.active:
                 planner = self._files.any_planner()
                 await self._plan_services(plan, planner, name, dry_run=dry_run)
@@ -126,8 +117,7 @@ class Activation:
     async def _draft_differences(self, plan: Plan, planner: Planner, name: str) -> Trial:
         """Return what services would get another configuration, with that which is not valid as its files say it."""
         named = planner.composer.sources.environments[name].draft.services
-        found: dict[str, list[JsonObject]] = {}
-        values = ChangesByName()
+        found = EnvironmentResult()
         for service in sorted({*named, *self._state.names(name), *self._state.names(self._state.active)}):
             # Let reads run in between.
             await asyncio.sleep(0)
@@ -143,10 +133,16 @@ class Activation:
                 content = Content(draft.document, draft.secrets, planner.composer.sources.schema(service))
                 document = draft.document
             if operations:
-                found[service] = operations
+                found.difference[service] = operations
                 changes = documents.changes(planner.document(before), document)
-                values.add(service, before, content, [change.pointer for change in changes])
-        return Trial(found, values.values, values.left_out, values.added, values.removed)
+                found.values.add(service, before, content, [change.pointer for change in changes])
+        return Trial(
+            difference=found.difference,
+            changes=found.values.values,
+            changes_left_out=found.values.left_out,
+            added=found.values.added,
+            removed=found.values.removed,
+        )
 
     async def _plan_switch(
         self, plan: Plan, planner: Planner, name: str, result: ActivationResult, *, dry_run: bool

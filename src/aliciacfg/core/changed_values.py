@@ -114,6 +114,23 @@ class ChangesByName:
             self.left_out[name] = found.left_out
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentResult:
+    """What a change of the configurations of an environment changes.
+
+    Attributes:
+        changed: The services that get another configuration.
+        restart_required: Those of them that apply it only at a restart.
+        difference: JSON Patch by service, of a dry run.
+        values: What the changed places held and hold, by service.
+    """
+
+    changed: list[str] = field(default_factory=list[str])
+    restart_required: list[str] = field(default_factory=list[str])
+    difference: dict[str, list[JsonObject]] = field(default_factory=dict[str, list[JsonObject]])
+    values: ChangesByName = field(default_factory=ChangesByName)
+
+
 def changed_values(before: Entry, after: Content, pointers: Iterable[str]) -> ChangedValues:
     """Return the values of the places that a change changed; none if it created the configuration.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from aliciacfg.api.answers.environments import Migration
-from aliciacfg.core.changed_values import ChangesByName
+from aliciacfg.core.changed_values import ChangesByName, EnvironmentResult
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.file_changes import (
     FileChanges,
@@ -25,29 +25,20 @@ from aliciacfg.core.planner import Planner, PlannerFactory
 from aliciacfg.core.schema_changes import PendingMigration, SchemaChange, SchemaChanges, SchemaPlanner
 from aliciacfg.core.state import State
 from aliciacfg.core.views import difference
-from aliciacfg.documents import JsonObject
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sources.layers import Sources
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadResult(EnvironmentResult):
     """What a load of the files changes in the active environment.
 
     Attributes:
-        changed: The services whose configuration changes.
-        restart_required: Those of them that apply the change only at a restart.
-        difference: JSON Patch by service, of a dry run.
-        values: What the changed places held and hold, by service.
         migrations: The schemas that wait for their migration, or had it.
         warnings: What the files say and probably do not mean, or what overlays hide of it.
     """
 
-    changed: list[str]
-    restart_required: list[str]
-    difference: dict[str, list[JsonObject]]
-    values: ChangesByName
     migrations: list[Migration] = field(default_factory=list[Migration])
     warnings: list[str] = field(default_factory=list[str])
 
@@ -200,24 +191,21 @@ class LoadPlanner:
         """Return what a planned load changes in the active environment."""
         active = self._state.active
         records = [record for record in plan.records if record.environment == active]
-        changes: dict[str, list[JsonObject]] = {}
-        values = ChangesByName()
+        result = ReloadResult(
+            changed=[record.service for record in records],
+            restart_required=[record.service for record in records if record.restart_required],
+            migrations=load.migrations,
+        )
         for record in records:
             config_id = ConfigId(active, record.service)
             before, after = self._state.head(config_id), plan.head(config_id)
             if before.live is not None:
                 # Let reads run in between.
                 await asyncio.sleep(0)
-            values.add(record.service, before, after, record.changed)
+            result.values.add(record.service, before, after, record.changed)
             if dry_run:
-                changes[record.service] = await asyncio.to_thread(difference, before, after)
-        return ReloadResult(
-            changed=[record.service for record in records],
-            restart_required=[record.service for record in records if record.restart_required],
-            difference=changes,
-            values=values,
-            migrations=load.migrations,
-        )
+                result.difference[record.service] = await asyncio.to_thread(difference, before, after)
+        return result
 
 
 def _refusal(problems: Sequence[SourceProblem], refused: Sequence[SchemaChange]) -> SchemaRefused | None:

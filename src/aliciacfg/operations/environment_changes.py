@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec import UNSET
 
 from aliciacfg.access.caller import BUS, Caller
-from aliciacfg.api.answers.environments import ActivateAnswer, ReloadAnswer
+from aliciacfg.api.answers.environments import ActivateAnswer, EnvironmentChange, ReloadAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import ActivateRequest, ReloadRequest
 from aliciacfg.core.activation import Activation, ActivationResult
+from aliciacfg.core.changed_values import EnvironmentResult
 from aliciacfg.core.file_changes import as_problems
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
@@ -81,45 +83,52 @@ class EnvironmentOperations:
             ) from error
         active = self._state.active
         verb = "would change" if request.dry_run else "changed"
+        change = self._change(
+            active,
+            f"{counted(len(result.changed), 'configuration')} of {active} {verb}",
+            result,
+            published=bool(result.changed),
+            dry_run=request.dry_run,
+        )
         return Answer.of(
-            ReloadAnswer(
-                environment=active,
-                changed=result.changed,
-                restart_required=result.restart_required,
-                message=f"{counted(len(result.changed), 'configuration')} of {active} {verb}",
-                migrations=result.migrations,
-                warnings=result.warnings,
-                waits_for_broker=bool(result.changed) and self._broker_away(),
-                dry_run=request.dry_run,
-                changes=result.values.values,
-                changes_left_out=result.values.left_out,
-                added=result.values.added,
-                removed=result.values.removed,
-                difference=result.difference if request.dry_run else UNSET,
-            )
+            ReloadAnswer(**msgspec.structs.asdict(change), migrations=result.migrations, warnings=result.warnings)
         )
 
     def _activated(self, environment: str, request: ActivateRequest, result: ActivationResult) -> Answer:
         message = f"{environment} is active already"
-        if environment != result.previous:
+        switches = environment != result.previous
+        if switches:
             verb = "would be" if request.dry_run else "is"
             number = len(result.changed)
             get = f"{counted(number, 'service')} {'gets' if number == 1 else 'get'} another configuration"
             message = f"{environment} {verb} active (was {result.previous}); {get}"
+        change = self._change(environment, message, result, published=switches, dry_run=request.dry_run)
         return Answer.of(
-            ActivateAnswer(
-                environment=environment,
-                previous=result.previous,
-                changed=result.changed,
-                restart_required=result.restart_required,
-                message=message,
-                lacking_secrets=result.lacking,
-                waits_for_broker=environment != result.previous and self._broker_away(),
-                dry_run=request.dry_run,
-                changes=result.values.values,
-                changes_left_out=result.values.left_out,
-                added=result.values.added,
-                removed=result.values.removed,
-                difference=result.difference if request.dry_run else UNSET,
-            )
+            ActivateAnswer(**msgspec.structs.asdict(change), previous=result.previous, lacking_secrets=result.lacking)
+        )
+
+    def _change(
+        self, environment: str, message: str, result: EnvironmentResult, *, published: bool, dry_run: bool
+    ) -> EnvironmentChange:
+        """Return the members that both answers have.
+
+        Args:
+            environment: The environment that is active afterwards.
+            message: What happened, or would happen.
+            result: What changes.
+            published: Whether there is something to publish.
+            dry_run: Whether nothing was changed.
+        """
+        return EnvironmentChange(
+            environment=environment,
+            changed=result.changed,
+            restart_required=result.restart_required,
+            message=message,
+            waits_for_broker=published and self._broker_away(),
+            dry_run=dry_run,
+            changes=result.values.values,
+            changes_left_out=result.values.left_out,
+            added=result.values.added,
+            removed=result.values.removed,
+            difference=result.difference if dry_run else UNSET,
         )

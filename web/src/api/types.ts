@@ -674,17 +674,9 @@ export interface components {
             /** @description The id of the request. */
             request_id: string | null;
             environment: string;
-            previous: string;
             changed: string[];
             restart_required: string[];
             message: string;
-            /**
-             * @description By service, the secrets that it had in the environment before and has not in this one.
-             * @default {}
-             */
-            lacking_secrets?: {
-                [key: string]: string[];
-            };
             /**
              * @description The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the broker is back. In a dry run: that is what would happen.
              * @default false
@@ -721,6 +713,14 @@ export interface components {
             /** @description JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***. */
             difference?: {
                 [key: string]: Record<string, unknown>[];
+            };
+            previous: string;
+            /**
+             * @description By service, the secrets that it had in the environment before and has not in this one.
+             * @default {}
+             */
+            lacking_secrets?: {
+                [key: string]: string[];
             };
         };
         /**
@@ -1621,13 +1621,6 @@ export interface components {
             changed: string[];
             restart_required: string[];
             message: string;
-            /** @description Those that wait and those that were carried out. */
-            migrations: components["schemas"]["Migration"][];
-            /**
-             * @description What the files say and probably do not mean, such as a misspelt name; and what changes made at run time hide of them.
-             * @default []
-             */
-            warnings?: string[];
             /**
              * @description The broker is away: the change is stored, `get` returns it, and the daemon publishes it when the broker is back. In a dry run: that is what would happen.
              * @default false
@@ -1665,6 +1658,13 @@ export interface components {
             difference?: {
                 [key: string]: Record<string, unknown>[];
             };
+            /** @description Those that wait and those that were carried out. */
+            migrations: components["schemas"]["Migration"][];
+            /**
+             * @description What the files say and probably do not mean, such as a misspelt name; and what changes made at run time hide of them.
+             * @default []
+             */
+            warnings?: string[];
         };
         /**
          * Removed

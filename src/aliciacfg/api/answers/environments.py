@@ -65,7 +65,29 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     difference: Difference | UnsetType = UNSET
 
 
-class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EnvironmentChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an operation answers that changes, or would change, the configurations of the active environment.
+
+    Attributes:
+        changed: The services whose configuration changed.
+        restart_required: Those of them that have to restart to apply it.
+        difference: For a dry run only.
+    """
+
+    environment: str
+    changed: list[str]
+    restart_required: list[str]
+    message: str
+    waits_for_broker: WaitsForBroker = False
+    dry_run: bool = False
+    changes: Changes = {}
+    changes_left_out: ChangesLeftOut = {}
+    added: AddedServices = []
+    removed: RemovedServices = []
+    difference: Difference | UnsetType = UNSET
+
+
+class ReloadAnswer(EnvironmentChange, frozen=True, kw_only=True, omit_defaults=True):
     """``reload``: the services of the active environment whose configuration changed.
 
     Attributes:
@@ -74,38 +96,16 @@ class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             time hide of them.
     """
 
-    environment: str
-    changed: list[str]
-    restart_required: list[str]
-    message: str
     migrations: list[Migration]
     warnings: list[str] = []
-    waits_for_broker: WaitsForBroker = False
-    dry_run: bool = False
-    changes: Changes = {}
-    changes_left_out: ChangesLeftOut = {}
-    added: AddedServices = []
-    removed: RemovedServices = []
-    difference: Difference | UnsetType = UNSET
 
 
-class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivateAnswer(EnvironmentChange, frozen=True, kw_only=True, omit_defaults=True):
     """``activate``: the services whose configuration changed, and those that have to restart to apply it.
 
     Attributes:
         lacking_secrets: By service, the secrets that it had in the environment before and has not in this one.
     """
 
-    environment: str
     previous: str
-    changed: list[str]
-    restart_required: list[str]
-    message: str
     lacking_secrets: dict[str, Pointers] = {}
-    waits_for_broker: WaitsForBroker = False
-    dry_run: bool = False
-    changes: Changes = {}
-    changes_left_out: ChangesLeftOut = {}
-    added: AddedServices = []
-    removed: RemovedServices = []
-    difference: Difference | UnsetType = UNSET
