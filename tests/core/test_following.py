@@ -443,18 +443,19 @@ async def test_one_that_is_cut_off_says_so_soon(tmp_path: Path, url: str, monkey
         core = await Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url).start()
         other = await asyncpg.connect(url)
         await other.execute("BEGIN; LOCK TABLE aliciacfg.revisions IN ACCESS EXCLUSIVE MODE")
-        monkeypatch.setattr("aliciacfg.core.following._CUT_OFF_SECONDS", 0.05)
-        following(core)._complete_until -= 3
-        with pytest.raises(Unavailable, match=r"within 0\.05 seconds"):
-            await core.ask("get", "nobody")
-        assert (await core.ask("get", "bell"))["revision"] == 1
-        assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
-        # What is only in the database is waited for as long as that answers.
-        monkeypatch.setattr("aliciacfg.core.following._CONFIRMED_SECONDS", 0.05)
-        for operation, fields in (("get", {"revision": 9}), ("history", {})):
-            with pytest.raises(Unavailable, match="cannot be reached"):
-                async with asyncio.timeout(5):
-                    await core.ask(operation, "bell", **fields)
+        with monkeypatch.context() as shortened:
+            shortened.setattr("aliciacfg.core.following._CUT_OFF_SECONDS", 0.05)
+            following(core)._complete_until -= 3
+            with pytest.raises(Unavailable, match=r"within 0\.05 seconds"):
+                await core.ask("get", "nobody")
+            assert (await core.ask("get", "bell"))["revision"] == 1
+            assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
+            # What is only in the database is waited for as long as that answers.
+            shortened.setattr("aliciacfg.core.following._CONFIRMED_SECONDS", 0.05)
+            for operation, fields in (("get", {"revision": 9}), ("history", {})):
+                with pytest.raises(Unavailable, match="cannot be reached"):
+                    async with asyncio.timeout(5):
+                        await core.ask(operation, "bell", **fields)
         await other.execute("ROLLBACK")
         await other.close()
         await following(core).catch_up()
