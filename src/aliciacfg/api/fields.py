@@ -35,6 +35,14 @@ Sequence = Annotated[
 ]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
 Remedies = Annotated[list[str], Meta(description="Commands that correct all of it, where there are any.")]
+PageLimit = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=1000,
+        description="The largest number of items in the answer; a page of 1 MiB ends earlier, and `next` continues it.",
+    ),
+]
 Form = Literal["json", "yaml", "env"]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]
 DryRun = Annotated[bool, Meta(description="Check everything and answer the difference, but change nothing.")]

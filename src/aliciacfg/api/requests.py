@@ -15,6 +15,7 @@ from aliciacfg.api.fields import (
     Comment,
     DryRun,
     Form,
+    PageLimit,
     RefuseNearMisses,
     RequestId,
     Revision,
@@ -140,13 +141,9 @@ class BatchRequest(Request, frozen=True, kw_only=True):
 
 
 class HistoryRequest(CurrentRequest, frozen=True, kw_only=True):
-    """``history``: lists the revisions of one configuration, newest first.
+    """``history``: lists the revisions of one configuration, newest first."""
 
-    Attributes:
-        limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
-    """
-
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     before: Annotated[Revision, Meta(description="Only older revisions: the ``next`` of the previous page.")] | None = (
         None
     )
@@ -204,13 +201,9 @@ class RecipientRequest(Request, frozen=True, kw_only=True):
 
 
 class AuditRequest(Request, frozen=True, kw_only=True):
-    """``audit``: lists changes and refused requests, newest first.
+    """``audit``: lists changes and refused requests, newest first."""
 
-    Attributes:
-        limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
-    """
-
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     before: Annotated[Revision, Meta(description="Only older entries: the ``next`` of the previous page.")] | None = (
         None
     )
@@ -257,12 +250,11 @@ class ListRequest(Request, frozen=True, kw_only=True):
 
     Attributes:
         prefix: Only names with this prefix.
-        limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
         after: Only names after this one: the ``next`` of the previous page.
         include: ``config`` adds each configuration to the answer, ``status`` how each one is.
     """
 
     prefix: str = ""
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     after: str = ""
     include: Literal["config", "status"] | None = None

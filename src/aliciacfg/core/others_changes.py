@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import msgspec
-import structlog
 
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core import restore
@@ -25,8 +24,6 @@ from aliciacfg.monitoring.instances import Instances
 from aliciacfg.sealing.boxes import Keyring, key_ids
 from aliciacfg.sealing.sealed_documents import open_document, open_record, sealed_pointers
 
-_log = structlog.get_logger(__name__)
-
 _OTHERS = ChangeContext("another daemon", "api", operation="follow")
 # Configurations that are composed before anything else goes on: some milliseconds.
 _SLICE = 10
@@ -34,7 +31,6 @@ _SLICE = 10
 _ANNOUNCED = 1000
 # Documents that are looked through for keys before anything else goes on.
 _TEXTS = 100
-_MAX_NAMED = 20
 
 
 class OthersChanges:
@@ -91,13 +87,7 @@ class OthersChanges:
 
         It composes as a start does, and lets others go on in between.
         """
-        if change.dropped:
-            _log.warning(
-                "rows_dropped",
-                count=len(change.dropped),
-                rows=change.dropped[:_MAX_NAMED],
-                remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
-            )
+        restore.log_dropped_rows(change)
         needs_keys = self._keys_pending or await self._needs_keys(change)
         if needs_keys:
             self._keys_pending = not await self._reload_keys()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from aliciacfg.access.caller import Caller
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
@@ -50,6 +51,20 @@ class ChangeContext:
     operation: str = "reload"
     where: str = "files"
     answer_key: tuple[str, str] | None = None
+
+    @classmethod
+    def of_request(
+        cls, caller: Caller, operation: str, *, cause: Cause = "api", comment: str | None = None
+    ) -> "ChangeContext":
+        """Return the context of a change that a caller requested with an operation."""
+        return cls(
+            caller.author,
+            cause,
+            comment,
+            operation=operation,
+            where=caller.where,
+            answer_key=caller.answer_key,
+        )
 
     def audit_entry(
         self,

@@ -95,6 +95,17 @@ class Restored:
         return requested_environment != self.requested
 
 
+def log_dropped_rows(stored: StoredState) -> None:
+    """Log the rows that are not used because they are not what was written, if there are any."""
+    if stored.dropped:
+        _log.warning(
+            "rows_dropped",
+            count=len(stored.dropped),
+            rows=stored.dropped[:_MAX_NAMED],
+            remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
+        )
+
+
 async def restore(store: Store, keyring: Keyring, *, requested_environment: str) -> Restored:
     """Load the content of a store.
 
@@ -107,13 +118,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         Unavailable: The store cannot be read.
     """
     stored = await store.load()
-    if stored.dropped:
-        _log.warning(
-            "rows_dropped",
-            count=len(stored.dropped),
-            rows=stored.dropped[:_MAX_NAMED],
-            remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
-        )
+    log_dropped_rows(stored)
     announced = _announced(stored.announcements)
     defined, files = marked_files(stored.meta, defined={}, found=[])
     active = stored.meta.get(ACTIVE) or announced.environment

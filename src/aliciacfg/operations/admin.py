@@ -111,7 +111,7 @@ class AdminOperations:
         if key is not None and key.key_id in {known.key_id for known in self._keys.keys}:
             # Otherwise a caller could send secrets sealed for this service back to the daemon, which would open them.
             raise InvalidRequest("public_key: found a key of the daemon; expected a key of the service.")
-        await self._key_rotation.set_recipient(service, key, _context(caller, "recipient"))
+        await self._key_rotation.set_recipient(service, key, ChangeContext.of_request(caller, "recipient"))
         message = (
             f"secrets of {service} are shown as *** from now on"
             if key is None
@@ -320,7 +320,7 @@ class AdminOperations:
 
     async def _change_keys(self, caller: Caller, operation: str, change: Callable[[], Keyring]) -> None:
         try:
-            await self._key_rotation.rekey(_context(caller, operation), change)
+            await self._key_rotation.rekey(ChangeContext.of_request(caller, operation), change)
         except KeyFileError as error:
             raise Unavailable(f"{error}.") from error
 
@@ -352,11 +352,7 @@ class AdminOperations:
         self._audit_log.write([self._entry(caller, operation, detail)])
 
     def _entry(self, caller: Caller, operation: str, detail: str) -> AuditEntry:
-        return _context(caller, operation).audit_entry(self._clock(), detail=detail)
-
-
-def _context(caller: Caller, operation: str) -> ChangeContext:
-    return ChangeContext(caller.author, "api", operation=operation, where=caller.where)
+        return ChangeContext.of_request(caller, operation).audit_entry(self._clock(), detail=detail)
 
 
 def _is_wanted(entry: Audited, request: AuditRequest) -> bool:

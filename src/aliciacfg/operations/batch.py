@@ -54,14 +54,7 @@ class BatchOperation:
         """Carry out several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
         _check_size(request)
         environment = self._configurations.environment(request.environment)
-        context = ChangeContext(
-            caller.author,
-            "api",
-            request.comment,
-            operation="batch",
-            where=caller.where,
-            answer_key=caller.answer_key,
-        )
+        context = ChangeContext.of_request(caller, "batch", comment=request.comment)
 
         async def make(plan: Plan) -> list[PlannedChange | OperationError]:
             planned: list[PlannedChange | OperationError] = []

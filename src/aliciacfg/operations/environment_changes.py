@@ -43,14 +43,7 @@ class EnvironmentOperations:
     async def activate(self, caller: Caller, environment: str, request: ActivateRequest) -> Answer:
         """Make an environment the active one, unless a service would be invalid in it."""
         names.check_environment(environment)
-        context = ChangeContext(
-            caller.author,
-            "activation",
-            request.comment,
-            operation="activate",
-            where=caller.where,
-            answer_key=caller.answer_key,
-        )
+        context = ChangeContext.of_request(caller, "activate", cause="activation", comment=request.comment)
 
         def keep(plan: Plan, result: ActivationResult) -> None:
             if context.answer_key is not None:
@@ -74,7 +67,7 @@ class EnvironmentOperations:
                 f"The machines of this home have different files ({names}), and whose daemon gets a request over the "
                 "bus is chance; name one: aliciacfg --http URL reload. `aliciacfg replicas` lists their URLs."
             )
-        context = ChangeContext(caller.author, "migration", operation="reload", where=caller.where)
+        context = ChangeContext.of_request(caller, "reload", cause="migration")
         try:
             result = await self._reloads.reload(dry_run=request.dry_run, migrate=context if request.migrate else None)
         except SourceError as error:

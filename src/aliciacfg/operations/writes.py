@@ -235,11 +235,4 @@ class WriteOperations:
 
 def _context(caller: Caller, request: WriteRequest, operation: str) -> ChangeContext:
     cause = "rollback" if operation == "rollback" else "api"
-    return ChangeContext(
-        caller.author,
-        cause,
-        request.comment,
-        operation=operation,
-        where=caller.where,
-        answer_key=caller.answer_key,
-    )
+    return ChangeContext.of_request(caller, operation, cause=cause, comment=request.comment)
