@@ -8,7 +8,9 @@ import pytest
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import encode_failure
-from aliciacfg.errors import Forbidden, NotFound, OperationError, Unauthorized
+from aliciacfg.core.drafts import Draft, Drafts
+from aliciacfg.errors import Forbidden, NotFound, OperationError, Unauthorized, Unavailable
+from aliciacfg.model.config_id import ConfigId
 from builders import environment_file
 from inprocess import Core, Home
 
@@ -211,3 +213,66 @@ async def test_what_was_a_secret_stays_one(home: Home):
         explained = await core.ask("explain", "bell", environment="prod")
         for text in map(json.dumps, (answer, explained, await refused(core))):
             assert SECRET not in text
+
+
+async def test_only_what_may_have_changed_is_composed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of each environment's services that are not valid: those with another state, all after an edit of the files."""
+    names = ["bell", "gate", "lamp"]
+    home = Home(tmp_path, {f"schemas/{name}.yaml": SCHEMA for name in names})
+    home.write("environments/base.yaml", environment_file({name: {} for name in names}))
+    home.write("environments/dev.yaml", {"services": {name: {"settings": {"pin": SECRET}} for name in names}})
+    for other in ("prod", "test"):
+        home.write(f"environments/{other}.yaml", {"services": {name: {"settings": {"volume": 5}} for name in names}})
+    async with home.core() as core:
+        composed: list[ConfigId] = []
+        compose = Drafts.of
+
+        def counted(drafts: Drafts, config_id: ConfigId) -> Draft | None:
+            composed.append(config_id)
+            return compose(drafts, config_id)
+
+        monkeypatch.setattr(Drafts, "of", counted)
+
+        async def read() -> tuple[dict[str, Any], list[str]]:
+            """What each environment lacks, and what was composed to find it out."""
+            composed.clear()
+            listed = (await core.ask("environments"))["environments"]
+            lacking = {item["name"]: item.get("lacking_secrets", {}) for item in listed}
+            return lacking, sorted("/".join(config_id) for config_id in composed)
+
+        everything = [f"{other}/{name}" for other in ("prod", "test") for name in names]
+        pins = {name: ["/settings/pin"] for name in names}
+        assert await read() == ({"dev": {}, "prod": pins, "test": pins}, everything)
+        assert await read() == ({"dev": {}, "prod": pins, "test": pins}, [])
+
+        await core.ask("patch", "bell", patch={"settings": {"hook": {}, "pin": "another"}})
+        assert await read() == ({"dev": {}, "prod": pins, "test": pins}, ["prod/bell", "test/bell"])
+
+        await core.ask("patch", "gate", environment="prod", patch={"settings": {"pin": SECRET}})
+        rest = {name: pins[name] for name in ("bell", "lamp")}
+        assert await read() == ({"dev": {}, "prod": rest, "test": pins}, [])
+
+        home.write("environments/test.yaml", {"services": {"lamp": {"settings": {"pin": SECRET, "volume": "high"}}}})
+        await core.ask("reload")
+        corrected = {"bell": pins["bell"], "gate": pins["gate"]}
+        lacking, again = await read()
+        assert lacking["test"] == corrected
+        assert "prod/bell" in again
+
+
+async def test_nothing_can_be_activated_while_no_files_are_in_force(home: Home):
+    """After a start with a broken file every environment has its problem; after one that stored nothing, the reason."""
+    async with home.core() as core:
+        await core.ask("patch", "bell", environment="prod", patch={"settings": {"pin": SECRET}})
+    home.write("environments/dev.yaml", "services: [")
+    async with home.core() as core:
+        listed = {item["name"]: item["problems"] for item in (await core.ask("environments"))["environments"]}
+        assert listed.keys() == {"dev", "prod"}
+        for problems in listed.values():
+            assert [(problem["file"], problem["line"]) for problem in problems] == [("environments/dev.yaml", 1)]
+        with pytest.raises(Unavailable):
+            await core.ask("activate", "prod", dry_run=True)
+        core.parts.files.refuse(())
+        core.parts.files.not_stored = "The disk is full."
+        (_, prod) = (await core.ask("environments"))["environments"]
+        assert prod["problems"] == [{"pointer": "", "message": "The disk is full."}]

@@ -2,38 +2,90 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import ref
 
 from aliciacfg.core.drafts import Drafts
+from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject, has, merge
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.sealed_documents import sealed_document, sealed_pointers
 from aliciacfg.sources.layers import Sources
 
+if TYPE_CHECKING:
+    from aliciacfg.core.planner import Planner
+
 _AT_A_TIME = 100
 
 
-async def lacking_secrets(state: State, drafts: Drafts, *, active: str, other: str) -> dict[str, list[str]]:
-    """Return the places of the secrets that services have in one environment and not in another, by service.
+class _Known(NamedTuple):
+    """What was found of a service, as long as both entries are the same; they are not kept for it.
 
-    A service that the other one does not have is left out. Lets reads run in between.
-
-    Args:
-        state: Has the configurations.
-        drafts: Compose what is not valid in the other environment.
-        active: The environment that has them.
-        other: The one that lacks them.
+    Attributes:
+        active: Its entry in the environment that has the secrets.
+        other: Its entry in the one that lacks them.
+        lost: What it lacks there.
     """
-    found: dict[str, list[str]] = {}
-    for number, (service, entry) in enumerate(list(state.heads(active)) if active != other else ()):
-        if number % _AT_A_TIME == 0:
-            await asyncio.sleep(0)
-        config_id = ConfigId(other, service)
-        draft = drafts.of(config_id)
-        theirs = state.committed(config_id) if draft is None else draft.document
-        if lost := lost_secrets(entry, theirs):
-            found[service] = lost
-    return found
+
+    active: ref[Entry]
+    other: ref[Entry]
+    lost: list[str]
+
+
+class LackingSecrets:
+    """The secrets that one environment has and another one lacks, though it is valid without them."""
+
+    def __init__(self, state: State, files: LoadedFiles, drafts: Drafts) -> None:
+        """Hold the parts.
+
+        Args:
+            state: Has the configurations.
+            files: The files in force.
+            drafts: Compose what is not valid in the other environment.
+        """
+        self._state = state
+        self._files = files
+        self._drafts = drafts
+        # Of what is not valid: to compose a draft takes 0.2 ms, and a console reads this after every change.
+        self._known: dict[ConfigId, _Known] = {}
+        self._files_of_known: ref[Planner] | None = None
+
+    async def of(self, other: str, *, active: str) -> dict[str, list[str]]:
+        """Return the places of the secrets that services have in one environment and not in another, by service.
+
+        A service that the other one does not have is left out. Lets reads run in between.
+
+        Args:
+            other: The environment that lacks them.
+            active: The one that has them.
+        """
+        found: dict[str, list[str]] = {}
+        for number, (service, entry) in enumerate(list(self._state.heads(active)) if active != other else ()):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+            if lost := self._of_service(ConfigId(other, service), entry):
+                found[service] = lost
+        return found
+
+    def _of_service(self, config_id: ConfigId, entry: Entry) -> list[str]:
+        theirs = self._state.committed(config_id)
+        if self._files.problem_of(config_id) is None:
+            return lost_secrets(entry, theirs)
+        self._forget_other_files()
+        known = self._known.get(config_id)
+        if known is None or known.active() is not entry or known.other() is not theirs:
+            draft = self._drafts.of(config_id)
+            lost = lost_secrets(entry, theirs if draft is None else draft.document)
+            known = self._known[config_id] = _Known(ref(entry), ref(theirs), lost)
+        return known.lost
+
+    def _forget_other_files(self) -> None:
+        """Forget what was found with files that are no longer in force."""
+        planner = self._files.current_planner
+        if self._files_of_known is None or self._files_of_known() is not planner:
+            self._known.clear()
+            self._files_of_known = None if planner is None else ref(planner)
 
 
 def lost_secrets(entry: Entry, other: Entry | JsonObject) -> list[str]:

@@ -146,6 +146,16 @@ class LoadedFiles:
             return None
         return first.file if first.line is None else f"{first.file}:{first.line}"
 
+    def why_none(self) -> list[Problem]:
+        """Return why no files are in force, so that no environment can be activated; nothing if some are."""
+        if self.current_planner is not None:
+            return []
+        return [problem.shown for problem in self.refused] or [Problem("", self._why_none)]
+
+    @property
+    def _why_none(self) -> str:
+        return self.not_stored or self._unusable
+
     @property
     def _unusable(self) -> str:
         place = "" if self.refused_place is None else f" ({self.refused_place})"
@@ -221,7 +231,7 @@ class LoadedFiles:
             Unavailable: No files can be used.
         """
         if self.current_planner is None:
-            raise Unavailable(self.not_stored or self._unusable)
+            raise Unavailable(self._why_none)
         return self.current_planner
 
     def planner(self, environment: str) -> Planner:

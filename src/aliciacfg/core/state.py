@@ -17,7 +17,7 @@ NO_ORIGINS: Mapping[str, int] = MappingProxyType({})
 _NONE_SEALED: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entry:
     """The state of one configuration.
 

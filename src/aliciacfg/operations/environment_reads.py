@@ -13,7 +13,7 @@ from aliciacfg.api.requests import CompareRequest, CurrentRequest, Request
 from aliciacfg.core.composer import Composer
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Draft, Drafts
-from aliciacfg.core.lacking_secrets import lacking_secrets
+from aliciacfg.core.lacking_secrets import LackingSecrets
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject, has
@@ -60,6 +60,7 @@ class EnvironmentReads:
         self._state = state
         self._files = files
         self._drafts = drafts
+        self._lacking = LackingSecrets(state, files, drafts)
         self._authorizer = authorizer
 
     async def explain(self, _caller: Caller, service: str, request: CurrentRequest) -> Answer:
@@ -163,9 +164,10 @@ class EnvironmentReads:
         # Without files in force, the environments are those of the last ones that were.
         names = list(environments) or sorted({*files.defined, active})
         refused = files.refused_by_environment(names, active)
+        why_none = files.why_none()
         for name in names:
             environment = environments.get(name) or Environment(name, ())
-            problems = [*refused.get(name, ()), *files.problems(name), *files.unopened_in(name)]
+            problems = [*refused.get(name, ()), *why_none, *files.problems(name), *files.unopened_in(name)]
             items.append(
                 EnvironmentItem(
                     name=name,
@@ -175,7 +177,7 @@ class EnvironmentReads:
                     problems=list(dict.fromkeys(problems)),
                     remedies=self._files.remedies(name),
                     hidden=files.hidden_in(name),
-                    lacking_secrets=await lacking_secrets(self._state, self._drafts, active=active, other=name),
+                    lacking_secrets=await self._lacking.of(name, active=active),
                 )
             )
         return Answer.of(EnvironmentsAnswer(active=active, environments=items, refused_edits=files.refused_edits()))
