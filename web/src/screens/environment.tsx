@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
+import type { RefusedEdit } from "../api/queries.ts";
 import { randomId } from "../edit/random.ts";
 import { enter, href, leave, route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -53,7 +54,7 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
           return (
             <>
               <RefusedEdits edits={data.refused_edits ?? []} />
-              <Overview item={item} active={data.active} admin={admin} />
+              <Overview item={item} active={data.active} edits={data.refused_edits ?? []} admin={admin} />
             </>
           );
         }}
@@ -62,7 +63,14 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
   );
 }
 
-function Overview({ item, active, admin }: { item: Environment; active: string; admin: boolean }) {
+interface OverviewProps {
+  item: Environment;
+  active: string;
+  edits: readonly RefusedEdit[];
+  admin: boolean;
+}
+
+function Overview({ item, active, edits, admin }: OverviewProps) {
   const { name } = item;
   return (
     <>
@@ -89,14 +97,18 @@ function Overview({ item, active, admin }: { item: Environment; active: string; 
         )}
       </div>
       <h2>Files</h2>
-      <ul class="pointers">
-        {item.files.map((file) => (
-          <li key={file}>
-            <PlaceName of={file} />
-          </li>
-        ))}
-      </ul>
-      <Problems item={item} active={active} />
+      {item.files.length === 0 ? (
+        <p>None are in force since the daemon started.</p>
+      ) : (
+        <ul class="pointers">
+          {item.files.map((file) => (
+            <li key={file}>
+              <PlaceName of={file} />
+            </li>
+          ))}
+        </ul>
+      )}
+      <Problems item={item} active={active} edits={edits} />
       <Lacking item={item} active={active} />
       {(item.hidden?.length ?? 0) > 0 && (
         <>
@@ -109,13 +121,17 @@ function Overview({ item, active, admin }: { item: Environment; active: string; 
   );
 }
 
-function Problems({ item, active }: { item: Environment; active: string }) {
+function Problems({ item, active, edits }: Omit<OverviewProps, "admin">) {
   if (item.problems.length === 0) return null;
+  // With refused edits alone, what the files said before can be activated, unless the daemon started with them.
+  const areEdits = item.problems.every(({ file, line }) =>
+    edits.some((edit) => edit.file === file && edit.line === (line ?? null)),
+  );
   return (
     <>
       <h2>Problems</h2>
       <p>
-        {item.name === active
+        {item.name === active || (areEdits && item.files.length > 0)
           ? "The files are refused; what was in force before goes on."
           : "It cannot be activated until they are corrected."}
       </p>
