@@ -1,13 +1,22 @@
 /** What a schema says about a value, in words. A hint while somebody types: the daemon's validation is the truth. */
 
 import type { Problem } from "../api/client.ts";
-import { format, isEqual, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
+import { format, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
 import { MASK } from "../api/masks.ts";
-import { type Choice, choiceTexts } from "./choices.ts";
+import { choiceTexts, mayBe } from "./choices.ts";
 import { applyEdits, type Edits } from "./edits.ts";
 import { asStored, compareNumbers, isMultiple, toDouble } from "./numbers.ts";
 import { child, find, parent } from "./pointer.ts";
-import { isSecretAt, type Limits, matches, type Place, type SchemaNode, type SchemaTree, step } from "./schema.ts";
+import {
+  isSecretAt,
+  type Limits,
+  matches,
+  type Place,
+  type SchemaNode,
+  type SchemaTree,
+  shownChoices,
+  step,
+} from "./schema.ts";
 import { typeOf } from "./types.ts";
 
 /** The integers of 64 bits, with or without a sign, which are all that a configuration may have. */
@@ -63,7 +72,7 @@ function missingMembers(node: SchemaNode, value: JsonObject, pointer: string): P
 export function checkValue(place: Place, value: Json, pointer: string): Problem[] {
   const { node } = place;
   if (isSecretAt(place, value) && (value === MASK || String(value).startsWith("sealed:"))) return [];
-  const problems = messages(node, value).map((message) => ({ pointer, message }));
+  const problems = messages(place, value).map((message) => ({ pointer, message }));
   if (isObject(value)) {
     problems.push(...missingMembers(node, value, pointer));
     for (const [name, inner] of Object.entries(value)) {
@@ -81,14 +90,15 @@ export function checkValue(place: Place, value: Json, pointer: string): Problem[
 }
 
 /** Return what is wrong with a value itself, as the daemon stores it; nothing about its members and items. */
-export function messages(node: SchemaNode, typed: Json): string[] {
+export function messages(place: Place, typed: Json): string[] {
+  const { node } = place;
   const value = isNumber(typed) ? asStored(typed) : typed;
   const type = typeOf(value);
   if (node.types !== undefined && !node.types.has(type)) {
     return [`expected ${[...typeNames(node)].map((name) => NAMES[name]).join(" or ")}`];
   }
-  if (node.choices !== undefined && !node.choices.some((choice) => isEqual(choice.value, value))) {
-    return [`expected ${choicesInWords(node.choices)}`];
+  if (node.choices !== undefined && !node.choices.some((choice) => mayBe(choice.value, value))) {
+    return [`expected ${choicesInWords(place)}`];
   }
   if (isNumber(value)) return numbers(value, node.limits);
   if (typeof value === "string") return texts(value, node.limits);
@@ -102,9 +112,10 @@ export function messages(node: SchemaNode, typed: Json): string[] {
 
 const NAMED = 20;
 
-function choicesInWords(choices: readonly Choice[]): string {
+function choicesInWords(place: Place): string {
+  const choices = place.node.choices ?? [];
   if (choices.length === 0) return "nothing; the schema allows no value here";
-  const texts = choiceTexts(choices.slice(0, NAMED)).join(", ");
+  const texts = choiceTexts(shownChoices(place, choices.slice(0, NAMED))).join(", ");
   const others = choices.length - NAMED;
   return `one of ${texts}${others > 0 ? ` and ${count(others, "other")}` : ""}`;
 }

@@ -1,6 +1,7 @@
 /** The values that a schema lists for a place: `enum`, `const`, and alternatives of which each is one of these. */
 
 import { format, isEqual, isObject, type Json, type JsonObject, parse } from "../api/json.ts";
+import { MASK } from "../api/masks.ts";
 import { visible } from "../ui/value_rows.ts";
 import { type TypeName, typeOf } from "./types.ts";
 
@@ -89,6 +90,28 @@ function isOfType(value: Json, types: readonly string[]): boolean {
   return types.includes(type) || (type === "integer" && types.includes("number"));
 }
 
+/** Whether a value may be a choice, as far as it is shown: `***` stands for any text. */
+export function mayBe(choice: Json, value: Json): boolean {
+  if (value === MASK) return typeof choice === "string";
+  if (Array.isArray(choice) && Array.isArray(value)) {
+    return choice.length === value.length && choice.every((item, index) => mayBe(item, value[index] ?? null));
+  }
+  if (!isObject(choice) || !isObject(value)) return isEqual(choice, value);
+  const names = Object.keys(choice);
+  return (
+    names.length === Object.keys(value).length &&
+    names.every((name) => Object.hasOwn(value, name) && mayBe(choice[name] ?? null, value[name] ?? null))
+  );
+}
+
+/** Return the index of the choice that a value is; undefined if it is none, or if what is shown of it may be several. */
+export function chosenOf(choices: readonly Choice[], value: Json): number | undefined {
+  const possible = choices.flatMap((choice, index) => (mayBe(choice.value, value) ? [index] : []));
+  return (
+    possible.find((index) => isEqual(choices[index]?.value, value)) ?? (possible.length === 1 ? possible[0] : undefined)
+  );
+}
+
 const LONGEST = 120;
 
 /** Return what a list of choices shows of each; no two of them look the same. */
@@ -97,10 +120,19 @@ export function choiceTexts(choices: readonly Choice[]): string[] {
   const plain = choices.map(({ value }) => plainText(value, hasOthers));
   const seen = new Map<string, number>();
   for (const text of plain) seen.set(shortened(text), (seen.get(shortened(text)) ?? 0) + 1);
-  return choices.map(({ title, deprecated }, index) => {
+  const texts = choices.map(({ title, deprecated }, index) => {
     const whole = plain[index] ?? "";
     const text = seen.get(shortened(whole)) === 1 ? shortened(whole) : whole;
     return `${title === undefined ? text : `${title} (${text})`}${deprecated ? ", deprecated" : ""}`;
+  });
+  // Those that differ only in what is not shown are counted.
+  const alike = new Map<string, number>();
+  for (const text of texts) alike.set(text, (alike.get(text) ?? 0) + 1);
+  const before = new Map<string, number>();
+  return texts.map((text) => {
+    const number = (before.get(text) ?? 0) + 1;
+    before.set(text, number);
+    return alike.get(text) === 1 ? text : `${text}, ${number} of ${alike.get(text)}`;
   });
 }
 

@@ -5,11 +5,12 @@ import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks"
 import { format, isEqual, type Json, parse } from "../api/json.ts";
 import { isHidden } from "../api/masks.ts";
 import { show, typeNames } from "./checks.ts";
-import { choiceTexts } from "./choices.ts";
+import { type Choice as ChoiceOfSchema, choiceTexts, chosenOf, mayBe } from "./choices.ts";
+import { withTypedSecrets } from "./edits.ts";
 import { type Kind, offered, whyJson } from "./fields.ts";
 import { asStored, isNumberText, storedOtherwise } from "./numbers.ts";
 import { find } from "./pointer.ts";
-import type { Place, SchemaNode } from "./schema.ts";
+import { type Place, type SchemaNode, shownChoices } from "./schema.ts";
 import { useForm } from "./store.ts";
 
 interface ControlProps {
@@ -231,19 +232,23 @@ function Choice(props: ControlProps) {
   const { pointer, place, isItem } = props;
   const { value } = useValue(pointer);
   const choices = offered(place, { isItem });
-  const texts = useMemo(() => choiceTexts(choices), [choices.length, place.node]);
-  const chosen = value === undefined ? -1 : choices.findIndex((choice) => isEqual(choice.value, value));
+  const texts = useMemo(() => choiceTexts(shownChoices(place, choices)), [choices.length, place.node]);
+  const chosen = useComputed(() => {
+    const now = find(form.current.value, pointer);
+    const open = now === undefined ? undefined : withTypedSecrets(now, form.edits.value, pointer);
+    return open === undefined ? undefined : chosenOf(offered(place, { isItem }), open);
+  }).value;
   return (
     <select
       {...attributes(props)}
       disabled={form.readOnly.value}
-      value={String(chosen)}
+      value={String(chosen ?? -1)}
       onChange={(event) => {
         const choice = choices[Number(event.currentTarget.value)];
         if (choice !== undefined) form.setOpen(pointer, choice.value);
       }}
     >
-      {chosen < 0 && <option value="-1">{value === undefined ? "not set" : `${show(value)} (not allowed)`}</option>}
+      {chosen === undefined && <option value="-1">{otherValue(value, choices)}</option>}
       {texts.map((text, index) => (
         // The choices of a schema keep their order.
         <option key={index} value={String(index)}>
@@ -252,6 +257,13 @@ function Choice(props: ControlProps) {
       ))}
     </select>
   );
+}
+
+/** Return what a list of choices shows of a value that is none of them, or of which too little is shown. */
+function otherValue(value: Json | undefined, choices: readonly ChoiceOfSchema[]): string {
+  if (value === undefined) return "not set";
+  const isPossible = choices.some((choice) => mayBe(choice.value, value));
+  return `${show(value)} (${isPossible ? "which one is not shown" : "not allowed"})`;
 }
 
 /** A secret can be typed anew, and is never shown; until it is sent, it is in the memory of the page only. */

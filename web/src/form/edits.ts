@@ -44,6 +44,16 @@ function applied(config: JsonObject, edits: Edits, { secrets }: { secrets: boole
   return isObject(result) ? result : {};
 }
 
+/** Return the value of a place with the secrets that were typed in it: to compare it, never to show it. */
+export function withTypedSecrets(value: Json, edits: Edits, pointer: string): Json {
+  let result: Json = value;
+  for (const [edited, edit] of edits) {
+    if (edit.kind !== "secret" || !isWithin(edited, pointer)) continue;
+    result = put(result, tokens(edited.slice(pointer.length)), edit.text) ?? result;
+  }
+  return result;
+}
+
 /** Return the edits, those of outer places first. */
 function inOrder(edits: Edits): [string, Edit][] {
   const depth = (pointer: string) => pointer.split("/").length;

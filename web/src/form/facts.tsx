@@ -19,7 +19,7 @@ import {
   valueBelow,
 } from "./origins.ts";
 import { find, isWithin, parent } from "./pointer.ts";
-import type { Place, SchemaNode } from "./schema.ts";
+import { masked, type Place, type SchemaNode, shownChoices } from "./schema.ts";
 import { useForm } from "./store.ts";
 
 export interface EntryProps {
@@ -133,9 +133,9 @@ export function About({ id, place, kind }: { id: string; place: Place; kind: Kin
 }
 
 /** Return a value as the choices of its place show it; without choices, as `show`. */
-function showAt({ node: { choices = [] } }: Place, value: Json, longest?: number): string {
-  const index = choices.findIndex((choice) => isEqual(choice.value, value));
-  return choiceTexts(choices)[index] ?? show(value, longest);
+function showAt(place: Place, value: Json, longest?: number): string {
+  const index = place.node.choices?.findIndex((choice) => isEqual(choice.value, value)) ?? -1;
+  return choiceTexts(shownChoices(place))[index] ?? show(masked(place, value), longest);
 }
 
 function capitalised(text: string): string {

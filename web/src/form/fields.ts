@@ -7,7 +7,7 @@ import { checkValue, typeNames } from "./checks.ts";
 import type { Choice } from "./choices.ts";
 import { compareNumbers } from "./numbers.ts";
 import { child, findAt, member } from "./pointer.ts";
-import { isSecretAt, type Place, type SchemaNode, step } from "./schema.ts";
+import { isSecretAt, masked, type Place, type SchemaNode, step } from "./schema.ts";
 import { type TypeName, typeOf } from "./types.ts";
 
 /**
@@ -33,8 +33,7 @@ const FIRST = ["settings", "features", "limits", "api_config", "mqtt_config"];
 export function kindOf(place: Place, value: Json | undefined, trail: readonly SchemaNode[]): Kind {
   const { node } = place;
   if (isSecretAt(place, value)) return "secret";
-  // A value with a secret inside is equal to none of the choices.
-  if (offered(place, { isItem: true }).some(isNotNull) && !isHidden(value)) return "choice";
+  if (offered(place, { isItem: true }).some(isNotNull)) return "choice";
   const kind = ofType(typeToEdit(node, value), node);
   if (kind === "object" || kind === "list") {
     if (trail.length >= DEEPEST) return "json";
@@ -160,13 +159,15 @@ function escaped(sign: string): string {
   return `\\u${(sign.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
 }
 
-/** Return a value to begin with at a place that had none. */
+/** Return a value to begin with at a place that had none, without any secret that the schema has for it. */
 export function blank(node: SchemaNode, type?: string): Json {
-  if (node.default !== undefined) return node.default;
-  const choice = node.choices?.find(isNotNull);
+  const isOpen = (value: Json) => !isHidden(masked({ node, named: false, restart: false }, value));
+  if (node.default !== undefined && isOpen(node.default)) return node.default;
+  const choices = node.choices?.filter(isNotNull) ?? [];
+  const choice = choices.find(({ value }) => isOpen(value));
   if (choice !== undefined) return choice.value;
   const [expected] = typeNames(node);
-  switch (type ?? expected) {
+  switch (type ?? expected ?? choices.map(({ value }) => typeOf(value))[0]) {
     case "integer":
     case "number": {
       const least = node.limits.minimum.find((limit) => compareNumbers(limit, 0) > 0);

@@ -6,6 +6,7 @@
  */
 
 import { format, isNumber, isObject, type Json, type JsonObject } from "../api/json.ts";
+import { MASK } from "../api/masks.ts";
 import { type Choice, choicesOf, hasOtherAlternatives } from "./choices.ts";
 import { around, find, member, tokens } from "./pointer.ts";
 import type { TypeName } from "./types.ts";
@@ -159,6 +160,18 @@ export function step(place: Place, token: string | number): Place {
 export function isSecretAt({ node, named }: Place, value?: Json): boolean {
   if (value !== undefined) return typeof value === "string" && (node.marked ?? named);
   return node.marked ?? (named && !node.numeric && (node.types === undefined || node.types.has("string")));
+}
+
+/** Return a value of a place with `***` for each secret in it. */
+export function masked(place: Place, value: Json): Json {
+  if (Array.isArray(value)) return value.map((item, index) => masked(step(place, index), item));
+  if (!isObject(value)) return isSecretAt(place, value) ? MASK : value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, masked(step(place, name), inner)]));
+}
+
+/** Return choices of a place as they are shown: no page shows a secret, though a schema lists it. */
+export function shownChoices(place: Place, choices: readonly Choice[] = place.node.choices ?? []): Choice[] {
+  return choices.map((choice) => ({ ...choice, value: masked(place, choice.value) }));
 }
 
 export class SchemaTree {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, type Json, type JsonObject, parse } from "../../src/api/json.ts";
-import { messages } from "../../src/form/checks.ts";
-import { choiceTexts } from "../../src/form/choices.ts";
-import { kindOf, offered } from "../../src/form/fields.ts";
-import { readSchema } from "../../src/form/schema.ts";
+import { checkEdits, messages } from "../../src/form/checks.ts";
+import { choiceTexts, chosenOf } from "../../src/form/choices.ts";
+import { applyEdits, formatEdits, NO_EDITS, setOpenValue, withTypedSecrets } from "../../src/form/edits.ts";
+import { blank, kindOf, offered } from "../../src/form/fields.ts";
+import { readSchema, shownChoices } from "../../src/form/schema.ts";
 
 function placeOf(rules: string) {
   return readSchema(parse(`{"properties":{"value":${rules}}}`) as JsonObject).at("/value");
@@ -86,7 +87,7 @@ for (const [rules, expected] of OFFERED) {
       choices.map(({ value }, index) => [format(value), texts[index]]),
       expected,
     );
-    for (const { value } of choices) assert.deepEqual(messages(place.node, value), []);
+    for (const { value } of choices) assert.deepEqual(messages(place, value), []);
   });
 }
 
@@ -105,7 +106,7 @@ test("long texts that begin alike are shown whole", () => {
 test("a message names only some of very many choices", () => {
   const place = placeOf(`{"enum":${format(Array.from({ length: 500 }, (_, index): Json => index))}}`);
   assert.equal(offered(place, { isItem: false }).length, 500);
-  const [message = ""] = messages(place.node, 600);
+  const [message = ""] = messages(place, 600);
   assert.match(message, /^expected one of 0, 1, 2, .*, 19 and 480 others$/);
 });
 
@@ -117,3 +118,50 @@ for (const [rules, kind] of [
 ] as const) {
   test(`${rules} is edited as ${kind}`, () => assert.equal(kindOf(placeOf(rules), undefined, []), kind));
 }
+
+const ACCOUNTS: Json[] = [
+  { user: "anna", password: "planted-1" },
+  { user: "bert", password: "planted-2" },
+  { user: "bert", password: "planted-3" },
+  { user: "guest" },
+];
+const accounts = readSchema({ properties: { account: { enum: ACCOUNTS } } });
+
+test("an object with a secret is chosen, and neither its text, a message nor a draft has the secret", () => {
+  const place = accounts.at("/account");
+  const choices = offered(place, { isItem: false });
+  assert.deepEqual(choiceTexts(shownChoices(place, choices)), [
+    '{"user":"anna","password":"***"}',
+    '{"user":"bert","password":"***"}, 1 of 2',
+    '{"user":"bert","password":"***"}, 2 of 2',
+    '{"user":"guest"}',
+  ]);
+  const config: JsonObject = { account: { user: "anna", password: "***" } };
+  assert.equal(kindOf(place, config.account, []), "choice");
+  assert.equal(chosenOf(choices, config.account ?? null), 0);
+
+  for (const [index, value] of ACCOUNTS.entries()) {
+    const edits = setOpenValue(config, NO_EDITS, "/account", value, accounts);
+    const current = applyEdits(config, edits);
+    assert.equal(kindOf(place, current.account, []), "choice");
+    assert.equal(chosenOf(choices, withTypedSecrets(current.account ?? null, edits, "/account")), index);
+    assert.deepEqual(checkEdits(accounts, config, edits), []);
+    assert.doesNotMatch(formatEdits(edits), /planted/);
+  }
+});
+
+test("which choice a value is remains open where only its secret says so", () => {
+  const choices = offered(accounts.at("/account"), { isItem: false });
+  assert.equal(chosenOf(choices, { user: "bert", password: "***" }), undefined);
+  assert.deepEqual(messages(accounts.at("/account"), { user: "bert", password: "***" }), []);
+  assert.deepEqual(messages(accounts.at("/account"), { user: "anna" }), [
+    'expected one of {"user":"anna","password":"***"}, {"user":"bert","password":"***"}, 1 of 2, ' +
+      '{"user":"bert","password":"***"}, 2 of 2, {"user":"guest"}',
+  ]);
+});
+
+test("a new value begins without the secrets that the schema has for it", () => {
+  const secret = { enum: ACCOUNTS.slice(0, 2), default: ACCOUNTS[0] ?? null };
+  assert.deepEqual(blank(readSchema({ properties: { account: secret } }).at("/account").node), {});
+  assert.deepEqual(blank(accounts.at("/account").node), { user: "guest" });
+});

@@ -53,7 +53,7 @@ test("every part of the schema counts", () => {
   assert.equal(node.default, 1883);
   assert.ok(restart);
   assert.equal(rangeInWords(tree.at("/mqtt_config/port")), "1024 to 65535");
-  assert.deepEqual(messages(node, 80), ["expected at least 1024"]);
+  assert.deepEqual(messages(tree.at("/mqtt_config/port"), 80), ["expected at least 1024"]);
   assert.deepEqual(tree.restartRequired(["/mqtt_config/port", "/mqtt_config/host", "/settings/codes"]), [
     "/mqtt_config/port",
     "/settings/codes",
@@ -165,7 +165,7 @@ const WRONG: [pointer: string, value: string, message: string][] = [
 
 for (const [pointer, value, message] of WRONG) {
   test(`${value} at ${pointer}: ${message}`, () =>
-    assert.deepEqual(messages(tree.at(pointer).node, parse(value)), [message]));
+    assert.deepEqual(messages(tree.at(pointer), parse(value)), [message]));
 }
 
 const RIGHT: [pointer: string, value: string][] = [
@@ -253,10 +253,10 @@ test("numbers are divided and read exactly", () => {
 });
 
 test("a number is checked as the daemon stores it", () => {
-  const port = tree.at("/mqtt_config/port").node;
+  const port = tree.at("/mqtt_config/port");
   for (const text of ["8080.0", "8080.0000000000000000001", "8.08e3"])
     assert.deepEqual(messages(port, parse(text)), []);
-  assert.deepEqual(messages(tree.at("/settings/max_tokens").node, parse("18446744073709551615")), []);
+  assert.deepEqual(messages(tree.at("/settings/max_tokens"), parse("18446744073709551615")), []);
 });
 
 test("what is stored otherwise than it is typed is said", () => {
