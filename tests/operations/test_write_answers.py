@@ -44,6 +44,15 @@ async def test_each_change_says_that_it_waits(tmp_path: Path):
         assert await waits(made, "activate", "prod")
 
 
+async def test_a_change_waits_for_a_broker_that_hangs(tmp_path: Path):
+    """Though the connection is open, it acknowledges nothing."""
+    async with Home(tmp_path, FILES).core() as made:
+        made.parts.service.health.bus_connected = True
+        assert not await waits(made, "patch", "bell", **louder(2))
+        made.parts.service.health.broker_hangs = lambda: True
+        assert await waits(made, "patch", "bell", **louder(3))
+
+
 async def test_what_services_are_not_told_of_does_not_wait(tmp_path: Path):
     """Nothing differs, another environment is active, or the broker is there."""
     async with Home(tmp_path, FILES).core() as made:

@@ -93,6 +93,10 @@ class FakeConnection(Connection):
         return self.is_congested
 
     @property
+    def silent_seconds(self) -> float:
+        return 0.0
+
+    @property
     def holds_back(self) -> bool:
         return False
 

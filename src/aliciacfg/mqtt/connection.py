@@ -17,6 +17,7 @@ from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Reply
 from aliciacfg.mqtt.mqtt5_packets import explain
 from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.send_queue import Sending, SendQueue
+from aliciacfg.mqtt.silence import Silence
 
 if TYPE_CHECKING:
     from aliciacfg.mqtt.requests import Requests
@@ -77,6 +78,7 @@ class Connection:
         # Results, not exceptions: nothing retrieves one whose publisher was cancelled.
         self._waiting: set[asyncio.Future[int | str]] = set()
         self._gone: BrokerUnavailable | None = None
+        self._silence = Silence(client)
         # Messages that came before there was a receiver.
         self._early: list[Inbound] = []
         self._queue = SendQueue(
@@ -173,6 +175,11 @@ class Connection:
             await asyncio.sleep(_SENT_SECONDS)
 
     @property
+    def silent_seconds(self) -> float:
+        """For how long the broker has sent nothing though it has to acknowledge a publication; 0 if it has not."""
+        return self._silence.seconds
+
+    @property
     def holds_back(self) -> bool:
         """Whether messages wait for their acknowledgement, so that the broker may hold back all others."""
         return self._held > 0
@@ -218,8 +225,14 @@ class Connection:
         size = self._checked_size(publication)
         acknowledged: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
         self._waiting.add(acknowledged)
+
+        def done(code: int) -> None:
+            self._silence.end()
+            _set(acknowledged, code)
+
         try:
-            sending = self._queue.put(publication, size, answer=False, done=lambda code: _set(acknowledged, code))
+            self._silence.begin()
+            sending = self._queue.put(publication, size, answer=False, done=done)
             await self._wait(acknowledged, sending)
         finally:
             self._waiting.discard(acknowledged)
@@ -248,7 +261,13 @@ class Connection:
         self._check_open()
         publication = Publication(topic, payload, retain=retain)
         size = self._checked_size(publication)
-        self._queue.put(publication, size, answer=False, done=lambda code: done(self._refusal(topic, size, code)))
+
+        def note(code: int) -> None:
+            self._silence.end()
+            done(self._refusal(topic, size, code))
+
+        self._silence.begin()
+        self._queue.put(publication, size, answer=False, done=note)
 
     def flush(self) -> None:
         """Write what was published now, not at the end of this turn of the event loop."""
@@ -347,7 +366,8 @@ class Connection:
                 written = now
             # While the message waits for the socket, what the socket takes is a sign of life, too.
             alive = max(began, self._client.last_received, self._client.last_sent if written is None else written)
-            if now - alive > TIMEOUT_SECONDS or (written is not None and now - written > PATIENCE_SECONDS):
+            silent = max(now - alive, self._silence.seconds)
+            if silent > TIMEOUT_SECONDS or (written is not None and now - written > PATIENCE_SECONDS):
                 # A connection that a broker closes may look like this, too.
                 self.limit.closed([sending.size])
                 raise BrokerUnavailable(f"the broker did not acknowledge {sending.publication.topic}")

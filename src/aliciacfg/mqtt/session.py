@@ -45,6 +45,8 @@ _log = structlog.get_logger(__name__)
 _DRAIN_SECONDS = 10.0
 # How long the broker waits with the last will of a leader: for less, nobody would notice that another one took over.
 _WILL_DELAY_SECONDS = 10
+# A broker acknowledges within milliseconds; after this time an answer to a write says that the change waits for it.
+_SILENT_SECONDS = 2.0
 # What ends a connection; any other error in one of its tasks is a fault of that task alone.
 _ENDINGS = (AnotherDaemon, BrokerUnavailable)
 _REQUESTS = f"{topics.CONFIG}#"
@@ -311,6 +313,7 @@ class MqttSession:
 
     def _on_connected(self, connection: Connection) -> None:
         self._note_serving(True)
+        self._health.broker_hangs = lambda: connection.silent_seconds >= _SILENT_SECONDS
         connection.leaves_will = self._leader_part is not None and connection.protocol == "5"
         self._drained.clear()
         self._health_publisher.publish_soon()
@@ -327,6 +330,7 @@ class MqttSession:
         if self._takes_requests:
             self._probe.reset()
         self._note_serving(False)
+        self._health.broker_hangs = bool
         self._devices.forget()
         return served
 

@@ -36,6 +36,7 @@ class Health:
         instance: Names this daemon's home on the bus.
         metrics: Counted by the adapters and the operations.
         bus_connected: Set by the bus adapter.
+        broker_hangs: Returns whether the broker acknowledges nothing though it is connected; set by the bus adapter.
         devices: The number of devices that the device registry knows; None while it is absent. Set by the bus adapter.
         services_online: Services that have announced themselves, and whether they are online.
         count_streams: Returns the number of open event streams.
@@ -73,6 +74,7 @@ class Health:
         self.instance = instance
         self.metrics = metrics
         self.bus_connected = False
+        self.broker_hangs: Callable[[], bool] = bool
         self.devices: int | None = None
         self.services_online: dict[str, bool] = {}
         self.count_streams: Callable[[], int] = int
@@ -191,8 +193,9 @@ class Health:
 
     @property
     def broker_away(self) -> bool:
-        """Whether no daemon of the home is connected to the broker, as far as this one knows."""
-        return not (self.bus_connected or self._presence.another_connected)
+        """Whether no daemon of the home has a broker that answers, as far as this one knows."""
+        is_here = self.bus_connected and not self.broker_hangs()
+        return not (is_here or self._presence.another_connected)
 
     def count_invalid(self) -> None:
         """Count a configuration that was refused as invalid."""
