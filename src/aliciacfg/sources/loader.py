@@ -4,9 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -27,9 +25,9 @@ from aliciacfg.documents.yaml_values import with_value
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
-from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.redactions import REDACTED_IN_FILE, STAND_IN_IN_MIGRATION, redacted_pointers, stand_ins
+from aliciacfg.sources import schema_files
 from aliciacfg.sources.layers import (
     ACCESS,
     BASE,
@@ -47,8 +45,6 @@ _FILE_KEYS = ("defaults", "services", "protected")
 _CONTENT = re.compile(r"^(?!\ufeff?(?:---|\.\.\.)?[ \t\r]*(?:#|$))", re.MULTILINE)
 ENDINGS = frozenset({".yaml", ".yml", ".json"})
 _SCHEMAS_DIR = "ALICIACFG_SCHEMAS_DIR"
-# The schemas that are in use, by file, service and text: after an edit of one file the others are not parsed again.
-_schemas: WeakValueDictionary[bytes, ServiceSchema] = WeakValueDictionary()
 _UNTYPED = "its name is not UTF-8 or has characters that cannot be seen, so it is ignored; rename or remove it"
 
 
@@ -367,7 +363,7 @@ def _load_schemas(directory: Path, found: _Found) -> dict[str, ServiceSchema]:
             found.wrong(label, f"{service} has a schema in .json and .yaml; remove one")
         else:
             try:
-                loaded[service] = _schema_file(found.read_something(path, label), label, service)
+                loaded[service] = schema_files.parse(found.read_something(path, label), label, service)
             except SourceError as error:
                 found.problems += error.problems
     return loaded
@@ -449,34 +445,3 @@ def _access_file(
     except SourceError as error:
         found.problems += error.problems
         return None
-
-
-def _schema_file(text: str, label: str, service: str) -> ServiceSchema:
-    key = blake2b(f"{label}\0{service}\0{text}".encode(), digest_size=16).digest()
-    if (schema := _schemas.get(key)) is None:
-        schema = _schemas[key] = _parsed_schema(text, label, service)
-    return schema
-
-
-def _parsed_schema(text: str, label: str, service: str) -> ServiceSchema:
-    # JSON is a subset of YAML 1.2 and is read as such, so that it has lines and the same limits.
-    document = yaml_reader.load(text, file=label)
-    problems = schema_problems(document.value, title=service)
-    if problems:
-        raise SourceError(
-            SourceProblem(
-                label,
-                _nearest_line(document.lines, problem.pointer),
-                f"{problem.pointer or '(schema)'}: {problem.message}",
-                problem.pointer,
-            )
-            for problem in problems
-        )
-    value = document.value
-    return ServiceSchema(value if isinstance(value, dict) else None, title=service, file=label)
-
-
-def _nearest_line(lines: Mapping[str, int], pointer: str) -> int | None:
-    while pointer and pointer not in lines:
-        pointer = pointer.rpartition("/")[0]
-    return lines.get(pointer)
