@@ -9,10 +9,10 @@ from aliciacfg.model.records import (
     Overlay,
     Position,
     Recipient,
+    Renewal,
     ServingSchema,
     StoredState,
     Token,
-    Told,
     Write,
 )
 from aliciacfg.storage.conflicts import is_superseded
@@ -25,7 +25,7 @@ OF_A_SERVICE = [
     StoredState(records=[revision("one", 1, {}, environment="prod")]),
     StoredState(overlays=[Overlay("dev", "one", b"{}")]),
     StoredState(overlays=[Overlay("dev", "one", None)]),
-    StoredState(told=[Told("dev", "one", 7)]),
+    StoredState(renewals=[Renewal("dev", "one", 7)]),
     StoredState(schemas=[ServingSchema("one", b"{}")]),
     StoredState(recipients=[Recipient("one", "a")]),
 ]

@@ -20,10 +20,10 @@ from aliciacfg.model.records import (
     Position,
     Recipient,
     RecordHead,
+    Renewal,
     ServingSchema,
     StoredState,
     Token,
-    Told,
     Write,
 )
 from aliciacfg.sealing import sealed_documents
@@ -55,7 +55,7 @@ EVERYTHING = Write(
     applied=(Applied("one", "a", "dev", 1, "c", "rejected", "why", 1.5, 2.0),),
     tokens=(Token(token_id="0" * 12, digest="d", name="panel", role="reader", created=1, expires=2.5),),
     recipients=(Recipient("one", "a" * 43), Recipient("two", None)),
-    told=(Told("dev", "one", 7),),
+    renewals=(Renewal("dev", "one", 7),),
     meta=(("active_environment", "dev"),),
     position=Position(2, 8),
 )
@@ -66,7 +66,14 @@ ROWS = 1 + 1 + 1 + 2 + 2 + 1 + 1 + 2 + 1 + 1 + 2
 async def everything(store: Store) -> list[str]:
     """All that can be read."""
     state = await store.load()
-    lists = [state.records, state.overlays, state.announcements, state.schemas, list(state.meta.items()), state.told]
+    lists = [
+        state.records,
+        state.overlays,
+        state.announcements,
+        state.schemas,
+        list(state.meta.items()),
+        state.renewals,
+    ]
     lists += [await store.tokens(), await store.recipients(), await store.applied()]
     lists.append(await store.audit(before=None, limit=9, service=None))
     return sorted(repr(item) for found in lists for item in found)
@@ -115,7 +122,7 @@ async def test_what_was_committed_is_read_back(database: Database, store: Store)
     )
     assert sorted(state.schemas, key=lambda item: item.service) == list(EVERYTHING.schemas)
     assert state.meta == {"active_environment": "dev"}
-    assert (state.told, state.position) == (list(EVERYTHING.told), Position(2, 8))
+    assert (state.renewals, state.position) == (list(EVERYTHING.renewals), Position(2, 8))
     assert await store.witnessed() == Position(2, 8)
     assert await store.tokens() == list(EVERYTHING.tokens)
     assert sorted(await store.recipients(), key=lambda item: item.service) == list(EVERYTHING.recipients)

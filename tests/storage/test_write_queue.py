@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from aliciacfg.errors import Busy, Superseded, Unavailable, Unconfirmed
-from aliciacfg.model.records import Announcement, AuditEntry, Basis, StoredState, Told, Write
+from aliciacfg.model.records import Announcement, AuditEntry, Basis, Renewal, StoredState, Write
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.write_queue import Unfinished, WriteQueue
@@ -665,7 +665,7 @@ def planned(name: str, basis: Basis) -> Write:
 
 def changed(service: str) -> StoredState:
     """What another daemon changed."""
-    return StoredState(told=[Told("dev", service, 1)])
+    return StoredState(renewals=[Renewal("dev", service, 1)])
 
 
 async def test_what_was_planned_fails_as_superseded_and_the_rest_is_written(store: FakeStore, queue: WriteQueue):

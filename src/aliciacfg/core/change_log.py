@@ -153,11 +153,11 @@ class ChangeLog:
         """Add the revisions of a plan, and the configurations that readers see differently with the same revision."""
         records: list[RecordHead] = list(plan.records)
         revisions = len(records)
-        if plan.activates is None and plan.told:
+        if plan.activates is None and plan.renewals:
             # With another environment everything is read again.
             known = {(record.environment, record.service) for record in records}
-            told = [ConfigId(item.environment, item.service) for item in plan.told]
-            entries = (self._state.committed(config_id) for config_id in told if config_id not in known)
+            renewed = [ConfigId(item.environment, item.service) for item in plan.renewals]
+            entries = (self._state.committed(config_id) for config_id in renewed if config_id not in known)
             records += [entry.record for entry in entries if entry.record is not None]
         skipped = max(0, len(records) - self._capacity)
         if skipped:
@@ -166,7 +166,7 @@ class ChangeLog:
             self._floor = self.place
             self.end += skipped
         for index, record in enumerate(records[skipped:], start=skipped):
-            self._add(_change(record, self._state.epoch, told=index >= revisions))
+            self._add(_change(record, self._state.epoch, renewed=index >= revisions))
 
     def _raise(self, sequence: int) -> None:
         self.place = max(self.place, Position(self._state.epoch, sequence))
@@ -179,13 +179,13 @@ class ChangeLog:
         self.end += 1
 
 
-def _change(record: RecordHead, epoch: int, *, told: bool = False, coalesced: bool = False) -> ChangeEvent:
+def _change(record: RecordHead, epoch: int, *, renewed: bool = False, coalesced: bool = False) -> ChangeEvent:
     """Return the event for a revision.
 
     Args:
         record: The revision, with the place of this change.
         epoch: The epoch of the home.
-        told: Whether the revision itself was told before.
+        renewed: Whether it is an earlier revision in a new place, which changed nothing in it.
         coalesced: As in the event.
     """
     return ChangeEvent(
@@ -201,10 +201,10 @@ def _change(record: RecordHead, epoch: int, *, told: bool = False, coalesced: bo
         cause=record.cause,
         comment=record.comment,
         breaking=record.breaking,
-        changed=[] if told else _first(record.changed),
-        changed_count=0 if told else len(record.changed),
-        restart_required=[] if told else _first(record.restart_required),
-        restart_required_count=0 if told else len(record.restart_required),
+        changed=[] if renewed else _first(record.changed),
+        changed_count=0 if renewed else len(record.changed),
+        restart_required=[] if renewed else _first(record.restart_required),
+        restart_required_count=0 if renewed else len(record.restart_required),
         deleted=record.deleted,
         coalesced=coalesced,
     )

@@ -19,7 +19,7 @@ from aliciacfg.core.served_files import ServedFiles
 from aliciacfg.core.state import Entry, State
 from aliciacfg.errors import OperationError
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
+from aliciacfg.model.records import Overlay, Record, Renewal, StoredState, Token
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.sealing.boxes import Keyring, key_ids
 from aliciacfg.sealing.sealed_documents import open_document, open_record, sealed_pointers
@@ -102,7 +102,7 @@ class OthersChanges:
         plan.announcements += change.announcements[:_ANNOUNCED]
         plan.schemas += change.schemas
         plan.recipients += change.recipients
-        plan.told += change.told
+        plan.renewals += change.renewals
         plan.meta |= change.meta
         active = change.meta.get(restore.ACTIVE)
         plan.activates = active if active != self._state.active else None
@@ -142,14 +142,14 @@ class OthersChanges:
     async def _plan_entries(self, plan: Plan, change: StoredState, replaced: list[object]) -> None:
         records = {_id(item): item for item in change.records}
         overlays = {_id(item): item for item in change.overlays}
-        told = {_id(item): item.home_sequence for item in change.told}
+        places = {_id(item): item.home_sequence for item in change.renewals}
         texts = SharedTexts()
-        for number, config_id in enumerate(dict.fromkeys([*records, *overlays, *told]), start=1):
+        for number, config_id in enumerate(dict.fromkeys([*records, *overlays, *places]), start=1):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
             before = self._state.committed(config_id)
             replaced.append(before)
-            record = self._record(before, records.get(config_id), told.get(config_id, 0), texts)
+            record = self._record(before, records.get(config_id), places.get(config_id, 0), texts)
             entry = self._entry(before, record, overlays.get(config_id))
             if entry is None:
                 continue
@@ -184,12 +184,12 @@ class OthersChanges:
             replaced.append(before)
             _add(plan, config_id, entry)
 
-    def _record(self, before: Entry, changed: Record | None, told: int, texts: SharedTexts) -> Record | None:
-        """Return the newest revision with the place of the last change that readers were told of."""
+    def _record(self, before: Entry, changed: Record | None, renewed: int, texts: SharedTexts) -> Record | None:
+        """Return the newest revision with the place of the last change that readers are notified of."""
         record = changed or before.record
         if record is None:
             return None
-        place = max(record.home_sequence, told)
+        place = max(record.home_sequence, renewed)
         if before.record is not None and before.record.revision == record.revision:
             # The same revision, of which more is sealed now.
             place = max(place, before.record.home_sequence)
@@ -213,7 +213,7 @@ class OthersChanges:
             return entry
         known = before.effective
         if known is not None and known.checksum == record.checksum and before.overlay == entry.overlay:
-            # Readers are told anew of the same.
+            # Readers get the same revision in a new place.
             effective = known
         else:
             found = None if self._files.current_planner is None else self._files.current_planner.composer
@@ -248,7 +248,7 @@ class OthersChanges:
         return not found.secrets.keys() >= set(sealed_pointers(document))
 
 
-def _id(item: Record | Overlay | Told) -> ConfigId:
+def _id(item: Record | Overlay | Renewal) -> ConfigId:
     return ConfigId(item.environment, item.service)
 
 

@@ -20,8 +20,8 @@ from aliciacfg.model.records import (
     Position,
     Recipient,
     Record,
+    Renewal,
     ServingSchema,
-    Told,
     Write,
 )
 
@@ -100,11 +100,11 @@ class Plan:
         context: The reason for it.
         exclusive: Whether it builds on more than the configurations that it looks at: see ``Commits.change``.
         epoch: The epoch after the write.
-        sequence: The place of the last change in this plan that readers are told of; 0 if there is none.
+        sequence: The place of the last change in this plan that readers are notified of; 0 if there is none.
         generation: The generation of ``state`` at the beginning of the plan; if it has changed by the end of the plan,
             the plan is refused.
         entries: The entries after the write.
-        settled: Those of them that were composed and are valid, or are deleted; the others are told in another way.
+        settled: Those of them that were composed and are valid, or are deleted; the others are reported in another way.
         records: The revisions to append.
         redacted: The redacted document of each new revision, without ``version``: rendered once, for its announcement
             and for the answer to its author.
@@ -113,14 +113,14 @@ class Plan:
         schemas: The schemas that are in force from now on.
         resealed: Revisions of which more is sealed than before.
         recipients: The keys that services' secrets are sealed to from now on.
-        told: The configurations of which readers are told something new without a revision.
+        renewals: The new places of configurations without a new revision.
         audit: The audit entries.
         meta: Names and values for the store's own table.
         answers: The answer to the request, where it is kept.
         activates: The environment that becomes the active one, if another one does.
         on_commit: Called in order when the write is durable, before any listener of the commits.
         when_decided: Called in order when the fate of the change is decided: it is durable, a dry run, or refused. Not
-            if another plan is made in place of this one: what is told or counted of it must be so once.
+            if another plan is made in place of this one: what is reported or counted of it must be so once.
         looked_at: The services that it looked at.
         room_in: The environments in which it looked for room for another configuration.
         followed: How many changes of other daemons were in memory when the plan was begun.
@@ -142,7 +142,7 @@ class Plan:
     schemas: list[ServingSchema] = field(default_factory=list[ServingSchema])
     resealed: list[Record] = field(default_factory=list[Record])
     recipients: list[Recipient] = field(default_factory=list[Recipient])
-    told: list[Told] = field(default_factory=list[Told])
+    renewals: list[Renewal] = field(default_factory=list[Renewal])
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     answers: tuple[Answer, ...] = ()
@@ -163,12 +163,12 @@ class Plan:
         return self.epoch != self._epoch_before
 
     def next_sequence(self) -> int:
-        """Give the next place to a change that readers are told of."""
+        """Give the next place to a change that readers are notified of."""
         self.sequence = self.state.next_sequence()
         return self.sequence
 
     def raise_epoch(self, beyond: Position) -> None:
-        """Make everything that readers hold older than what they are told from now on.
+        """Make everything that readers hold older than all changes from now on.
 
         Args:
             beyond: The highest position that any reader may hold.
@@ -186,7 +186,7 @@ class Plan:
         if entry.live is None:
             return None
         record = msgspec.structs.replace(entry.live, home_sequence=self.next_sequence())
-        self.told.append(Told(config_id.environment, config_id.service, record.home_sequence))
+        self.renewals.append(Renewal(config_id.environment, config_id.service, record.home_sequence))
         self.entries[config_id] = replace(entry, record=record)
         return record
 
@@ -221,7 +221,7 @@ class Plan:
         return self._moves or any(
             (
                 self.records, self.overlays, self.announcements, self.schemas, self.resealed, self.recipients,
-                self.told, self.audit, self.meta, self.answers,
+                self.renewals, self.audit, self.meta, self.answers,
             )
         )  # fmt: skip
 
@@ -248,7 +248,7 @@ class Plan:
             schemas=tuple(self.schemas),
             resealed=tuple(self.resealed),
             recipients=tuple(self.recipients),
-            told=tuple(self.told),
+            renewals=tuple(self.renewals),
             audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
             answers=self.answers,

@@ -150,12 +150,12 @@ def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entr
 
     Where no revision is left that could stay in force, an overlay that was tampered with counts as deleted.
     """
-    told = {ConfigId(item.environment, item.service): item.home_sequence for item in stored.told}
+    renewed = {ConfigId(item.environment, item.service): item.home_sequence for item in stored.renewals}
     records: dict[ConfigId, Record] = {}
     shared = SharedTexts()
     for record in stored.records:
         config_id = ConfigId(record.environment, record.service)
-        place = max(record.home_sequence, told.get(config_id, 0))
+        place = max(record.home_sequence, renewed.get(config_id, 0))
         records[config_id] = shared.replace(record, home_sequence=place)
     named = {ConfigId(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
     overlays = {config_id: item for config_id, item in named.items() if item.confirmed or config_id in records}
@@ -198,7 +198,7 @@ class _Announced(msgspec.Struct, frozen=True):
 
 
 def _announced(announcements: Iterable[Announcement]) -> _Announced:
-    """Return what the bus was told last of the active environment, in case its own row is gone."""
+    """Return what was published last about the active environment, in case its own row is gone."""
     for item in announcements:
         if item.subject == ENVIRONMENT:
             return msgspec.json.decode(item.payload, type=_Announced)

@@ -32,7 +32,7 @@ class ChangeWaiters:
         else:
             services = {recipient.service for recipient in plan.recipients}
             # A resealed revision shows a value as a secret that it showed in plain text before.
-            records = (*plan.records, *plan.resealed, *plan.told) if self._waiters else ()
+            records = (*plan.records, *plan.resealed, *plan.renewals) if self._waiters else ()
             changed = {ConfigId(record.environment, record.service) for record in records}
             changed |= {waiting for waiting in self._waiters if waiting.service in services} if services else set()
         for config_id in changed:

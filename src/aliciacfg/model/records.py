@@ -31,8 +31,8 @@ class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
         breaking: Whether a key disappeared or changed its JSON type.
         comment: The writer's comment.
         deleted: Whether this revision ended the configuration.
-        home_sequence: The place of this revision among all changes of the home that readers were told of. In memory
-            that of the last such change of this configuration, which may be later: see ``Told``.
+        home_sequence: The place of this revision among all changes of the home that readers are notified of. In memory
+            that of the last such change of this configuration, which may be later: see ``Renewal``.
     """
 
     environment: str
@@ -167,11 +167,11 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
-    """A place in the order of everything that readers are told; they apply what has a higher one than they hold.
+    """A place in the order of all changes that readers are notified of; only a higher one replaces what they hold.
 
     Attributes:
         epoch: Raised whenever the database went back.
-        sequence: Raised by every change that readers are told of, over the whole home; goes on in a new epoch.
+        sequence: Raised by every change that readers are notified of, over the whole home; goes on in a new epoch.
     """
 
     epoch: int
@@ -179,13 +179,13 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
 
 START = Position(1, 0)
-"""The position of a home of which nobody was told anything yet."""
+"""The position of a home without any change."""
 SERVICE_SUBJECT = "service/"
 """What the subject of an announcement about a service's configuration begins with; others are about the home."""
 
 
-class Told(msgspec.Struct, frozen=True):
-    """The last change of what readers are told of a configuration that made no revision, such as an activation.
+class Renewal(msgspec.Struct, frozen=True):
+    """The last change of how readers see a configuration that made no revision, such as an activation.
 
     Attributes:
         environment: The environment of the configuration.
@@ -203,7 +203,7 @@ class Announcement(msgspec.Struct, frozen=True):
 
     Attributes:
         subject: The subject; there is one announcement per subject, and a newer one replaces it.
-        sequence: The place of what it tells among all changes of the home; rises with each announcement of a subject.
+        sequence: The place of its content among all changes of the home; rises with each announcement of a subject.
         payload: The exact bytes; empty to remove the retained message.
         pending: Whether the broker has not confirmed yet that it retains the message.
     """
@@ -339,7 +339,7 @@ class Write(msgspec.Struct, frozen=True):
         tokens: New or changed tokens.
         resealed: Revisions to which only a new content and checksum is written, because more of them is sealed.
         recipients: New recipients; each replaces the one before.
-        told: Changes of what readers are told that made no revision; each replaces the one before.
+        renewals: New places of configurations without a new revision; each replaces the one before.
         meta: Names with values, such as the active environment.
         position: The position of the home after this write, if that changes.
         answers: Answers to requests, kept for their repetitions where several daemons share the home.
@@ -357,7 +357,7 @@ class Write(msgspec.Struct, frozen=True):
     tokens: tuple[Token, ...] = ()
     resealed: tuple[Record, ...] = ()
     recipients: tuple[Recipient, ...] = ()
-    told: tuple[Told, ...] = ()
+    renewals: tuple[Renewal, ...] = ()
     meta: tuple[tuple[str, str], ...] = ()
     position: Position | None = None
     answers: tuple[Answer, ...] = ()
@@ -375,7 +375,7 @@ class StoredState(msgspec.Struct, frozen=True):
             whose patch is None.
         announcements: All announcements.
         schemas: The schemas in use.
-        told: Changes of what readers are told that made no revision, one for each configuration.
+        renewals: New places of configurations without a new revision, at most one for each.
         meta: Names with values, such as the active environment.
         position: The position of the home after the last write.
         used_numbers: By environment and service: the last number that a revision may have had, where rows behind the
@@ -397,7 +397,7 @@ class StoredState(msgspec.Struct, frozen=True):
     overlays: list[Overlay] = []
     announcements: list[Announcement] = []
     schemas: list[ServingSchema] = []
-    told: list[Told] = []
+    renewals: list[Renewal] = []
     meta: dict[str, str] = {}
     position: Position = START
     used_numbers: dict[tuple[str, str], int] = {}

@@ -58,7 +58,7 @@ def _announces_home(change: StoredState) -> bool:
 
 
 def _changed_services(change: StoredState) -> set[str]:
-    rows = (*change.records, *change.overlays, *change.told, *change.schemas, *change.recipients)
+    rows = (*change.records, *change.overlays, *change.renewals, *change.schemas, *change.recipients)
     return {row.service for row in rows}
 
 

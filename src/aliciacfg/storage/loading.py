@@ -14,11 +14,11 @@ from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.rows import (
     OWN_NAMES,
     Row,
+    ordered_record,
     parse_position,
     parse_stored_overlay,
     parse_token,
     record_subject,
-    told_record,
 )
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def add_newest(rows: Iterable[Row], chain: Chain, state: StoredState) -> None:
     configuration: tuple[object, object] = ("", "")
     for row in rows:
         configuration = row[0], row[1]
-        found = told_record(row, chain)
+        found = ordered_record(row, chain)
         if found is not None:
             state.records.append(found)
             number = found.revision
@@ -100,16 +100,16 @@ def read_tokens(rows: Iterable[tuple[Row, object]], chain: Chain) -> list[Token]
 def add_meta(meta: Mapping[str, str], state: StoredState) -> StoredState:
     """Return a state with the names and values that are not the store's own, and with the position of the home.
 
-    Where the store does not say the position, it is that of the last thing that was told.
+    If the store does not say the position, it is that of the last change.
     """
     state.meta.update({name: value for name, value in meta.items() if name not in OWN_NAMES})
     stored = parse_position(meta)
-    told = [
+    places = [
         *(record.home_sequence for record in state.records),
-        *(item.home_sequence for item in state.told),
+        *(item.home_sequence for item in state.renewals),
         *(item.sequence for item in state.announcements),
     ]
-    return msgspec.structs.replace(state, position=Position(stored.epoch, max(stored.sequence, *told, 0)))
+    return msgspec.structs.replace(state, position=Position(stored.epoch, max(stored.sequence, *places, 0)))
 
 
 def head_of(record: Record) -> RecordHead:

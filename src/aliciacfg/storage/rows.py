@@ -20,9 +20,9 @@ from aliciacfg.model.records import (
     Position,
     Recipient,
     Record,
+    Renewal,
     ServingSchema,
     Token,
-    Told,
     Write,
 )
 from aliciacfg.storage.hash_chain import BEGINNING, Chain, ChainStart, equals
@@ -105,8 +105,8 @@ def standing_rows(write: Write) -> Iterator[tuple[str, Row]]:
         yield "tokens", tuple(getattr(token, name) for name in TOKEN_FIELDS)
     for recipient in write.recipients:
         yield "recipients", (recipient.service, recipient.public_key)
-    for told in write.told:
-        yield "told", (f"{told.environment}/{told.service}", told.home_sequence)
+    for renewal in write.renewals:
+        yield "told", (f"{renewal.environment}/{renewal.service}", renewal.home_sequence)
     for row in write.meta:
         yield "meta", row
 
@@ -159,11 +159,11 @@ def confirmed_record(row: Row, chain: Chain) -> Record | None:
     return record if equals(chain.record_code(record, sequence), code) else None
 
 
-def told_record(row: Row, chain: Chain) -> Record | None:
-    """Return the same as ``confirmed_record``, as readers are told of it.
+def ordered_record(row: Row, chain: Chain) -> Record | None:
+    """Return the same as ``confirmed_record``, with its place in the order of the changes of the home.
 
     ``home_sequence`` is a field of its own: ``sequence`` is the place in the chain. A revision from before there was a
-    ``home_sequence`` has 0 there, and is told of with its place in the chain.
+    ``home_sequence`` has 0 there; its place in the chain counts instead.
     """
     record = confirmed_record(row, chain)
     if record is None or record.home_sequence:
@@ -262,12 +262,12 @@ def parse_schema(row: Row) -> ServingSchema:
     return msgspec.convert(dict(zip(ServingSchema.__struct_fields__, row, strict=True)), ServingSchema)
 
 
-def parse_told(row: Row) -> Told:
-    """Return what a row without its code says of a configuration."""
+def parse_renewal(row: Row) -> Renewal:
+    """Return the renewal in a row of the table ``told`` without its code."""
     configuration, home_sequence = row
     environment, _, service = str(configuration).partition("/")
     values = {"environment": environment, "service": service, "home_sequence": home_sequence}
-    return msgspec.convert(values, Told)
+    return msgspec.convert(values, Renewal)
 
 
 def parse_position(meta: Mapping[str, str]) -> Position:

@@ -346,8 +346,8 @@ class Store(Protocol):
         """Apply writes, in order, in one transaction; when this returns they are durable.
 
         Of each write, ``records`` and then ``audit`` are added to the chain. ``overlays``, ``announcements``,
-        ``schemas``, ``applied``, ``tokens``, ``recipients``, ``told`` and ``meta`` replace the row with the same key,
-        which begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An
+        ``schemas``, ``applied``, ``tokens``, ``recipients``, ``renewals`` and ``meta`` replace the row with the same
+        key, which begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An
         announcement in ``confirmed`` is no longer ``pending`` if the stored one has the same sequence. ``resealed``
         replaces config and checksum of a revision that exists. ``position`` replaces the one before.
         A row that somebody put in the place of a new revision is moved away.

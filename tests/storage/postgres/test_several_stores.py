@@ -18,11 +18,11 @@ from aliciacfg.model.records import (
     Overlay,
     Position,
     Recipient,
+    Renewal,
     Replica,
     ServingSchema,
     StoredState,
     Token,
-    Told,
     Write,
 )
 from aliciacfg.monitoring.alerts import Alerts
@@ -122,7 +122,7 @@ async def test_everything_that_one_writes_the_other_is_told(one: Follower, other
         applied=(Applied("one", "a", "dev", 1, "c", "rejected", "why", 1.5, 2.0),),
         tokens=(token,),
         recipients=(Recipient("one", "a" * 43),),
-        told=(Told("dev", "one", 7),),
+        renewals=(Renewal("dev", "one", 7),),
         meta=(("active_environment", "dev"),),
         position=Position(2, 8),
     )
@@ -130,7 +130,7 @@ async def test_everything_that_one_writes_the_other_is_told(one: Follower, other
     (told,) = await other.learned()
     assert told == StoredState(
         records=list(write.records), overlays=list(write.overlays), announcements=list(write.announcements),
-        schemas=list(write.schemas), told=list(write.told), meta=dict(write.meta), position=Position(2, 8),
+        schemas=list(write.schemas), renewals=list(write.renewals), meta=dict(write.meta), position=Position(2, 8),
         commit=1, tokens=[token], recipients=list(write.recipients), applied=list(write.applied), audited=True,
     )  # fmt: skip
     assert await other.learned() == []

@@ -50,15 +50,15 @@ from aliciacfg.storage.rows import (
     CHAIN_START,
     Row,
     confirmed_audit_entry,
+    ordered_record,
     parse_announcement,
     parse_applied,
     parse_chain_start,
     parse_meta,
     parse_overlay,
     parse_recipient,
+    parse_renewal,
     parse_schema,
-    parse_told,
-    told_record,
 )
 
 T = TypeVar("T")
@@ -117,14 +117,14 @@ async def load(link: Link, chain: Chain) -> tuple[StoredState, Values, int]:
     state.overlays.extend(read_overlays(await link.rows(SELECT_OVERLAYS), chain, state.dropped))
     state.announcements.extend(await _confirmed(link, chain, "outbox", parse_announcement, state.dropped))
     state.schemas.extend(await _confirmed(link, chain, "schemas", parse_schema, state.dropped))
-    state.told.extend(await _confirmed(link, chain, "told", parse_told, state.dropped))
+    state.renewals.extend(await _confirmed(link, chain, "told", parse_renewal, state.dropped))
     meta = dict(await _confirmed(link, chain, "meta", parse_meta, state.dropped))
     return msgspec.structs.replace(add_meta(meta, state), commit=commit), tuple(end), number
 
 
 def _add_newest(row: Values, chain: Chain, state: StoredState) -> bool:
     """Add the newest revision of a configuration, if it is what was written; return whether it is."""
-    found = told_record(row, chain)
+    found = ordered_record(row, chain)
     if found is None:
         return False
     state.records.append(found)
@@ -173,7 +173,7 @@ async def load_since(
 
     state.announcements.extend(await read("outbox", parse_announcement))
     state.schemas.extend(await read("schemas", parse_schema))
-    state.told.extend(await read("told", parse_told))
+    state.renewals.extend(await read("told", parse_renewal))
     state.recipients.extend(await read("recipients", parse_recipient))
     state.applied.extend(await read("applied", parse_applied))
     state.forgotten.extend((service, instance) for service, instance in rows.get("forgotten", ()))
@@ -228,7 +228,7 @@ async def record(link: Link, chain: Chain, environment: str, service: str, revis
         Unavailable: The row is not what was written.
     """
     for row in await link.rows(_SELECT_ONE, environment, service, revision):
-        found = told_record(row, chain)
+        found = ordered_record(row, chain)
         if found is None:
             raise Unavailable(not_as_written(environment, service, revision))
         return found
@@ -244,7 +244,7 @@ async def history(
     # A page at a time: the content of every revision does not fit into memory.
     while len(found) < limit:
         rows = await link.rows(_SELECT_HISTORY, environment, service, upto, _PAGE)
-        known = (told_record(row, chain) for row in rows)
+        known = (ordered_record(row, chain) for row in rows)
         found += [head_of(one) for one in known if one is not None]
         if len(rows) < _PAGE:
             break
@@ -285,7 +285,7 @@ async def _checksums(link: Link, chain: Chain, entries: Iterable[AuditEntry]) ->
     for start in range(0, len(places), _PAGE):
         columns = [list(column) for column in zip(*places[start : start + _PAGE], strict=True)]
         for row in await link.rows(_SELECT_SOME, *columns):
-            known = told_record(row, chain)
+            known = ordered_record(row, chain)
             if known is not None:
                 found[known.environment, known.service, known.revision] = known.checksum
     return found
@@ -317,7 +317,7 @@ async def places(link: Link, service: str) -> list[tuple[str, int]]:
 async def revision_at(link: Link, chain: Chain, environment: str, service: str, revision: int) -> Record | None:
     """Return one revision; None if there is none, or it is not what was written."""
     for row in await link.rows(_SELECT_ONE, environment, service, revision):
-        return told_record(row, chain)
+        return ordered_record(row, chain)
     return None
 
 

@@ -35,13 +35,13 @@ from aliciacfg.storage.loading import (
 from aliciacfg.storage.rows import (
     Row,
     confirmed_audit_entry,
+    ordered_record,
     parse_announcement,
     parse_applied,
     parse_meta,
     parse_recipient,
+    parse_renewal,
     parse_schema,
-    parse_told,
-    told_record,
 )
 from aliciacfg.storage.sqlite.damage import is_damage
 from aliciacfg.storage.sqlite.rows import (
@@ -80,8 +80,8 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
         state.announcements.extend(_confirmed(connection, chain, "outbox", parse_announcement, state.dropped))
     with _noting_damage(state, "schemas"):
         state.schemas.extend(_confirmed(connection, chain, "schemas", parse_schema, state.dropped))
-    with _noting_damage(state, "what readers were told"):
-        state.told.extend(_confirmed(connection, chain, "told", parse_told, state.dropped))
+    with _noting_damage(state, "the order of changes"):
+        state.renewals.extend(_confirmed(connection, chain, "told", parse_renewal, state.dropped))
     meta: dict[str, str] = {}
     with _noting_damage(state, "names and values"):
         meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
@@ -122,7 +122,7 @@ def record(
     row = connection.execute(_SELECT_RECORD, (environment, service, revision)).fetchone()
     if row is None:
         return None
-    found = told_record(row, chain)
+    found = ordered_record(row, chain)
     if found is None:
         raise Unavailable(not_as_written(environment, service, revision))
     return found
@@ -138,7 +138,7 @@ def history(
     for row in connection.execute(_SELECT_HISTORY, parameters):
         if len(found) == limit:
             break
-        known = told_record(row, chain)
+        known = ordered_record(row, chain)
         if known is not None:
             found.append(head_of(known))
     return found
@@ -173,7 +173,7 @@ def revision_rows(connection: sqlite3.Connection, service: str) -> list[int]:
 def revision_in(connection: sqlite3.Connection, *, chain: Chain, row: int) -> Record | None:
     """Return the revision in a row; None if there is none, or it is not what was written."""
     found = connection.execute(SELECT_RECORD_BY_ROW, (row,)).fetchone()
-    return None if found is None else told_record(found, chain)
+    return None if found is None else ordered_record(found, chain)
 
 
 def overlays(connection: sqlite3.Connection, chain: Chain) -> list[Overlay]:
@@ -209,7 +209,7 @@ def _audited(connection: sqlite3.Connection, chain: Chain, sequence: int, entry:
 
     def checksum(revision: int | None) -> str | None:
         row = connection.execute(_SELECT_RECORD, (entry.environment, entry.service, revision)).fetchone()
-        found = None if row is None else told_record(row, chain)
+        found = None if row is None else ordered_record(row, chain)
         return None if found is None else found.checksum
 
     return Audited(
