@@ -11,7 +11,7 @@ from aliciacfg.storage.rows import Row, standing_rows
 class Batch:
     """The rows of several writes.
 
-    Every write that readers are told of replaces the position of the home, and of many writes of one configuration
+    Every write that readers are notified of replaces the position of the home, and of many writes of one configuration
     each its overlay and its announcement.
 
     Attributes:

@@ -1,7 +1,7 @@
 """The keyed hash chain over everything that was ever recorded, and the keyed codes of single rows.
 
 Every row has a code: an HMAC-SHA-256 (RFC 2104) over all that is stored in it. A row whose code is not that of this
-key was not written by this daemon, and no read returns it. Only a verification tells of rows that are gone:
+key was not written by this daemon, and no read returns it. Only a verification finds rows that are gone:
 
 - Revisions and audit entries are only ever added. Each also has a MAC over the MAC of the previous row and itself, so
   that the holder of the key detects every row that was changed, added, removed or moved. The MAC of a revision covers
@@ -103,7 +103,7 @@ class Chain:
         return self._mac(previous + msgspec.json.encode(_linked_fields(row)))
 
     def presence(self, sequence: int) -> bytes:
-        """Return a code that stands for a row at a place of the chain, whatever it holds; see ``ChainStart``."""
+        """Return a code that stands for a row at a place of the chain, with any content; see ``ChainStart``."""
         return self._mac(b"row kept at %d" % sequence)
 
     def record_code(self, record: Record, sequence: int) -> bytes:

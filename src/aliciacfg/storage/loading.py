@@ -1,4 +1,4 @@
-"""Turns the rows of a database into what a start needs, whatever backend reads them.
+"""Turns the rows of a database into what a start needs, for every backend.
 
 A row that is not what was written is left out wherever another one can take its place.
 """
@@ -73,7 +73,7 @@ def read_confirmed(
 
     Args:
         table: The table.
-        rows: Its rows, each with its code of whatever type.
+        rows: Its rows, each with its code, of any type.
         chain: Confirms them.
         parse: Makes the result from a row.
         dropped: Is added to.

@@ -148,7 +148,7 @@ def _complete(directory: Path) -> str:
 
 
 def _try_out(targets: Collection[Path]) -> None:
-    """Make sure that files can be written: after the decision one that cannot would keep everybody out.
+    """Make sure that files can be written: after the decision, one that cannot would keep every process out.
 
     Raises:
         OSError: One cannot.

@@ -1,4 +1,4 @@
-"""Prepares the rows of a database for a ``Verifier``, whatever backend reads them."""
+"""Prepares the rows of a database for a ``Verifier``, for every backend."""
 
 from collections.abc import Callable, Iterable, Iterator
 

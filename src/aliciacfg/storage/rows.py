@@ -202,7 +202,7 @@ def parse_record(row: Row) -> Record:
 
 
 def _decode_json(value: bytes | str) -> object:
-    """Return the JSON value in a column; whatever keeps it from being read is a MsgspecError."""
+    """Return the JSON value in a column; every problem with it is raised as MsgspecError."""
     try:
         return msgspec.json.decode(value)
     except (UnicodeError, RecursionError) as error:

@@ -237,7 +237,7 @@ class SharedHome(Protocol):
         ...
 
     def hints(self) -> asyncio.Event:
-        """Return an event that is set when another daemon may have written; whoever waits for it clears it.
+        """Return an event that is set when another daemon may have written; the waiter clears it.
 
         It may also not be set: ``Store.catch_up`` finds out in any case.
         """
@@ -282,15 +282,15 @@ class Store(Protocol):
         """Have a function called, in the event loop, with what other daemons changed: each change once, in order.
 
         It is called before ``catch_up``, ``commit`` or the entry into ``holding`` returns or raises. It must not raise,
-        and not be called before ``load`` has returned. A change of this store itself is never told.
+        and not be called before ``load`` has returned. It is not called for a change of this store itself.
 
         Memory has to follow the writes of a ``commit`` that succeeded without awaiting anything in between: the next
-        change of others may be told at any later moment.
+        change of others may come at any later moment.
         """
         ...
 
     async def catch_up(self) -> None:
-        """Tell the listener what other daemons changed since memory last followed.
+        """Notify the listener of what other daemons changed since memory last followed.
 
         Raises:
             Unavailable: The database cannot be read.
@@ -303,7 +303,7 @@ class Store(Protocol):
         ...
 
     async def load_since(self, commit: int) -> StoredState:
-        """Return what was changed by all transactions after one, as it is now; tells no listener.
+        """Return what was changed by all transactions after one, as it is now; calls no listener.
 
         Args:
             commit: The number of the transaction, as ``StoredState.commit``.
@@ -314,7 +314,7 @@ class Store(Protocol):
         ...
 
     def holding(self) -> AbstractAsyncContextManager[None]:
-        """Have nobody else write while the block plans: what memory holds in the block is the latest.
+        """Keep other daemons from writing while the block plans: what memory holds in the block is the latest.
 
         The first ``commit`` in the block belongs to it and ends that state; without one it ends with the block. The
         block must be short: every other daemon waits.
@@ -350,17 +350,17 @@ class Store(Protocol):
         key, which begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An
         announcement in ``confirmed`` is no longer ``pending`` if the stored one has the same sequence. ``resealed``
         replaces config and checksum of a revision that exists. ``position`` replaces the one before.
-        A row that somebody put in the place of a new revision is moved away.
+        A forged row in the place of a new revision is moved away.
 
         Where several daemons share the database, the position becomes at least that of the writes, and ``answers`` are
         kept. If another daemon changed the ``basis`` of a write, or kept an answer to the same request, the listener is
-        told, and none of the writes counts.
+        notified, and none of the writes counts.
 
         A call that is cancelled may still commit.
 
         Raises:
             Superseded: Another daemon changed what a write was planned on; none of the writes was applied.
-            Unconfirmed: The database failed while it committed; ``settle`` tells whether the writes were applied.
+            Unconfirmed: The database failed while it committed; ``settle`` finds out whether the writes were applied.
             Unavailable: The database cannot be written, or a revision exists already; none of the writes was applied.
         """
         ...

@@ -122,7 +122,7 @@ class Verifier:
 
         Args:
             table: The table.
-            rows: Its rows, each with its code of whatever type.
+            rows: Its rows, each with its code, of any type.
             counted: Whether they are standing rows, so that the end of the chain says which there are.
         """
         for row, mac in rows:

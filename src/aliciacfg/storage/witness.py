@@ -106,7 +106,7 @@ _KEYS_FORM = re.compile(r"([0-9a-f]+) ([0-9]{1,16})\n")
 class KeysWitness:
     """The file with the highest generation of the keys that a daemon has seen in the database which it shares.
 
-    It is in the data directory, which is believed: nobody without rights there can change it.
+    It is in the data directory, which is believed: only who has rights there can change it.
     """
 
     def __init__(self, path: Path) -> None:

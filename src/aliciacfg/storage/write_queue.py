@@ -184,7 +184,7 @@ class WriteQueue:
     def listen_abort(self, listener: Callable[[], None]) -> None:
         """Have a function called whenever writes are dropped, before their futures are done.
 
-        After a commit whose result is unknown it is called when the result is known, whatever it is.
+        After a commit whose result is unknown it is called when the result is known, also if nothing was committed.
         """
         self._abort_listeners.append(listener)
 
@@ -428,25 +428,25 @@ class WriteQueue:
 
     @contextlib.contextmanager
     def _timed(self, allowed_seconds: float = 0.0) -> Generator[None]:
-        """Tell the condition if the block takes longer than it may: some seconds, and those that its work takes."""
+        """Report to the condition if the block takes longer than some seconds, and those that its work takes."""
         # One timer, which sets the next: nearly every commit ends before the first.
-        self._timer = asyncio.get_running_loop().call_later(self._slow_seconds + allowed_seconds, self._tell_slow)
+        self._timer = asyncio.get_running_loop().call_later(self._slow_seconds + allowed_seconds, self._report_slow)
         try:
             yield
         finally:
             self._timer.cancel()
             self._condition.clear("slow", "hung")
 
-    def _tell_slow(self) -> None:
+    def _report_slow(self) -> None:
         self._condition.report(
             "slow",
             f"A write has been waiting for the disk for more than {self._slow_seconds:g} s. See what holds it up; "
             "reads go on.",
         )
         left = self._hung_seconds - self._slow_seconds
-        self._timer = asyncio.get_running_loop().call_later(left, self._tell_hung)
+        self._timer = asyncio.get_running_loop().call_later(left, self._report_hung)
 
-    def _tell_hung(self) -> None:
+    def _report_hung(self) -> None:
         self._condition.report(
             "hung",
             f"A write has been hanging at the disk for more than {self._hung_seconds:g} s, so further ones are "
@@ -459,15 +459,15 @@ class WriteQueue:
         if error is None:
             self._condition.clear("write")
         else:
-            told = f"{error.message} Writes are refused, reads go on."
+            reported = f"{error.message} Writes are refused, reads go on."
             if not isinstance(error, Damaged | Blocked):
-                told += " See whether its disk is full or failing."
+                reported += " See whether its disk is full or failing."
             if not isinstance(error, Damaged):
-                told += " The daemon goes on by itself when it can write."
-            self._condition.report("write", told)
+                reported += " The daemon goes on by itself when it can write."
+            self._condition.report("write", reported)
 
     async def _doubt(self, batch: Sequence[_Waiting], error: Unconfirmed) -> None:
-        """Tell those who wait, and find out whether a commit was made."""
+        """Fail what waits, and find out whether a commit was made."""
         self._in_doubt = True
         self._unknown, self._committing = list(batch), []
         waiting = list(self._queue)

@@ -11,7 +11,7 @@ from aliciacfg.storage.postgres.formats import check_home
 
 T = TypeVar("T")
 
-# A read waits this long for an answer: somebody holds a lock on a table (VACUUM FULL), or the server hangs.
+# A read waits this long for an answer: another session holds a lock on a table (VACUUM FULL), or the server hangs.
 READ_SECONDS = 10.0
 
 

@@ -68,7 +68,7 @@ class Commits:
         *,
         background: bool = False,
         settles: bool = False,
-        told: bool = False,
+        notify: bool = False,
     ) -> T | None:
         """Have a function plan writes under the lock, and commit them; return what else it returned.
 
@@ -76,10 +76,11 @@ class Commits:
 
         Args:
             plan: Returns the writes and something else.
-            basis: What memory has been told since the writes were planned; None if they build on nothing.
+            basis: What memory was notified of since the writes were planned; None if they build on nothing.
             background: Whether it waits until no caller holds the home, instead of being what the hold is for.
             settles: Whether a caller that is not cancelled asks ``settle`` after Unconfirmed.
-            told: Whether memory is told of it as of what others change, so that it supersedes plans of this store, too.
+            notify: Whether memory is notified of it as of what others change, so that it supersedes plans of this
+                store, too.
 
         Raises:
             Unavailable: Nothing was written; or ``Superseded``, ``WentBack``, ``OtherFormat``, ``Unconfirmed``.
@@ -89,7 +90,7 @@ class Commits:
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
-            # Memory does not follow; it is told like the others.
+            # Memory does not follow; it is notified like the others.
             task.add_done_callback(self._forget_abandoned)
             raise
         except Unconfirmed:
@@ -99,7 +100,7 @@ class Commits:
         if result is None:
             return None
         written, found = result
-        if not told:
+        if not notify:
             following.follow(written)
         following.forget_mine()
         return found
@@ -155,7 +156,7 @@ class Commits:
             plan: As for ``transact``.
             basis: As for ``transact``.
             link: Has the lock already; None to take it.
-            moving: Whether rows are moved away that somebody put in the place of new ones.
+            moving: Whether forged rows are moved away from the places of new ones.
 
         Raises:
             ServerError: Nothing was written.
@@ -186,7 +187,7 @@ class Commits:
         """Read what is replaced, and what others changed since memory followed.
 
         Raises:
-            Superseded: They changed what a write was planned on; memory was told.
+            Superseded: They changed what a write was planned on; memory was notified.
             WentBack: Memory follows transactions that are lost.
             OtherFormat: The home has a format that this program does not work with.
         """
@@ -197,24 +198,24 @@ class Commits:
         followed, seen = self._following.commit, self._following.end
         if followed is not None and (held.commit, held.end) != (followed, seen):
             change = await queries.load_since(link, self._chain, followed, seen, self._following.format)
-            # An end that no key made is somebody's work, and no other history.
+            # An end that no key made is forged; it does not mean another history.
             is_other = held.commit == followed and self._chain.confirmed_end(held.end) is not None
             if change.is_lost or is_other:
                 raise self._following.went_back(held.position)
             superseded = superseded or basis.contradicts(writes, change)
-        # Memory may have been told of another change meanwhile.
+        # Memory may have been notified of another change meanwhile.
         if superseded or basis.is_superseded(writes):
             await self._lock.roll_back(link)
             if change is not None:
-                self._following.tell(change)
+                self._following.notify(change)
             raise Superseded("The store cannot write: another daemon changed what this was planned on.")
         return held, change
 
     async def _end(self, link: Link, written: Written, change: Change | None) -> None:
-        """Tell memory what others changed, and commit."""
+        """Notify memory of what others changed, and commit."""
         following = self._following
         if change is not None:
-            following.tell(change)
+            following.notify(change)
         following.begin_mine(written)
         link.forget_warnings()
         try:

@@ -57,7 +57,7 @@ class ServerError(Exception):
         lost: Whether the connection is gone.
         refused: Whether no server was found at all, or none that this connection asks for.
         late: Whether the answer did not come in time.
-        hint: What to do, where the code does not tell it.
+        hint: What to do, where the code does not say it.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Link:
     @classmethod
     async def _open(cls, url: str, wanted: str, *, statements: int, read_only: bool) -> Self:
         prepared = address_files.prepare(url)
-        with _explained(url, prepared), _told():
+        with _explained(url, prepared), _translated():
             connection = await _driver.connect(
                 prepared.url,
                 password=prepared.password,
@@ -204,24 +204,24 @@ class Link:
 
     async def run(self, script: str) -> str:
         """Carry out statements without arguments in one round trip; return what the server says of the last one."""
-        with _told(self.patience):
+        with _translated(self.patience):
             return await self._connection.execute(script, timeout=self.patience)
 
     async def rows(self, query: str, *arguments: object) -> list[Values]:
         """Return the rows of a query."""
-        with _told(self.patience):
+        with _translated(self.patience):
             found = await self._connection.fetch(query, *map(_encode, arguments), timeout=self.patience)
         return [_decode(record) async for record in unhurried(found)]
 
     async def each(self, query: str, *arguments: object) -> AsyncGenerator[Values]:
         """Yield the rows of a query, some of which are in memory at a time; only in a transaction."""
-        with _told():
+        with _translated():
             async for record in self._connection.cursor(query, *map(_encode, arguments), prefetch=_PREFETCHED):
                 yield _decode(record)
 
     async def repeat(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         """Carry out a statement with each of many rows of arguments, in few round trips."""
-        with _told():
+        with _translated():
             await self._connection.executemany(statement, [tuple(map(_encode, row)) for row in rows])
 
     async def listen(self, channel: str, heard: Callable[[int, str], None]) -> None:
@@ -230,11 +230,11 @@ class Link:
         def call(_connection: object, process: int, _channel: str, payload: str) -> None:
             heard(process, payload)
 
-        with _told():
+        with _translated():
             await self._connection.add_listener(channel, call)
 
     def forget_warnings(self) -> None:
-        """Have ``warned`` tell only of what comes from now on."""
+        """Reset ``warned``: it is set again by the next warning."""
         self.warned = False
 
     def _warn(self, _connection: object, message: object) -> None:
@@ -247,7 +247,7 @@ class Link:
     async def close(self) -> None:
         """Say goodbye to the server."""
         try:
-            with _told():
+            with _translated():
                 await self._connection.close(timeout=_CLOSE_SECONDS)
         except ServerError:
             self.terminate()
@@ -276,7 +276,7 @@ def _explained(url: str, prepared: address_files.Prepared) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _told(seconds: float | None = None) -> Generator[None]:
+def _translated(seconds: float | None = None) -> Generator[None]:
     """Raise ServerError for every error of the driver; ``seconds`` is how long it waited, if not as at a connect."""
     try:
         yield

@@ -41,7 +41,7 @@ def remedy(error: ServerError) -> str:
 
 
 def may_pass(error: ServerError) -> bool:
-    """Return whether an error tells of circumstances that may pass: no server, no room, too many connections."""
+    """Return whether an error has a cause that may pass: no server, no room, too many connections."""
     known = error.lost or error.refused or bool(error.sqlstate)
     return known and not error.sqlstate.startswith(_FOREVER_CLASSES) and not is_damage(error)
 

@@ -61,7 +61,7 @@ class _FillingKeys:
         self.name = name
 
     def load(self) -> StoredKeys:
-        """Read the row. The end of the chain is not told: who fills the database verifies it."""
+        """Read the row. The end of the chain is not reported: the caller verifies it."""
         try:
             return StoredKeys(self._loop.call(read_keys(self._link)), None)
         except ServerError as error:

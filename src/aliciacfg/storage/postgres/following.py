@@ -35,7 +35,7 @@ _RESTART = (
 
 @dataclass(slots=True)
 class Basis:
-    """What memory has been told since writes were handed over: they were planned without it.
+    """What memory was notified of since writes were handed over: they were planned without it.
 
     Attributes:
         epoch: The epoch of memory at that time.
@@ -104,7 +104,7 @@ class Following:
         self.epoch = max(position.epoch, self.epoch or 0)
         self._reached.note_soon(position)
 
-    def tell(self, change: Change) -> None:
+    def notify(self, change: Change) -> None:
         """Have memory follow what others changed, if they changed anything."""
         state = change.state
         if self.commit is None or state.commit <= self.commit:
@@ -141,7 +141,7 @@ class Following:
         self._followed_mine.set()
 
     def forget_doubt(self) -> None:
-        """Let memory be told of a transaction in doubt like of those of others, if it was made; no caller waits for it.
+        """Have memory notified of a transaction in doubt as of those of others, if it was made; no caller waits for it.
 
         The next transaction has the lock only when that one is over.
         """
@@ -202,10 +202,10 @@ class Looks:
             change = await self._calls.read(load_since, purpose=FOLLOWING, patience=patience)
             self._patience = READ_SECONDS
             if following.mine is not None and change.state.commit >= following.mine:
-                # It tells of a write of this store, which memory learns of in another way.
+                # It includes a write of this store, which memory follows in another way.
                 await following.wait_mine()
             elif following.commit == since:
                 if change.is_lost:
                     raise following.went_back(change.state.position)
-                following.tell(change)
+                following.notify(change)
                 return

@@ -145,7 +145,7 @@ class HomeLock:
                 change = await queries.load_since(link, self._chain, following.commit, following.end, following.format)
                 if change.is_lost:
                     raise following.went_back(change.state.position)
-                following.tell(change)
+                following.notify(change)
         except BaseException:
             await self.roll_back(link)
             raise

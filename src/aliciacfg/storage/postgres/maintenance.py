@@ -44,7 +44,7 @@ _SELECT_RESIDUE = f"SELECT residue FROM {SCHEMA}.home"
 _END_RESIDUE = f"UPDATE {SCHEMA}.home SET residue = 0 WHERE residue = $1"
 _REWRITTEN = ("revisions", "overlays", "outbox")
 _REWRITE_LOCK_SECONDS = 2
-# Somebody who reads an older state keeps the rows of that state in the tables.
+# A transaction that reads an older state keeps the rows of that state in the tables.
 _SELECT_READERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database()
@@ -103,7 +103,7 @@ def _resealed_overlays(rows: Sequence[Values], chain: Chain, reseal: Reseal) -> 
 
 
 async def rewrite_tables(link: Link) -> bool:
-    """Write the tables anew in which rows from before a resealing are left; return False while somebody reads them.
+    """Write the tables anew in which rows from before a resealing are left; return False while they are being read.
 
     Through a pooler that is not possible.
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Takes a few milliseconds, whatever is done with each.
+# Takes a few milliseconds, independent of the work on each.
 _PIECE = 100
 
 

@@ -1,4 +1,4 @@
-"""Creates the tables, checks those that are there, and removes programs that somebody put into the schema."""
+"""Creates the tables, checks those that are there, and removes foreign triggers, rules and views."""
 
 import structlog
 
@@ -212,8 +212,8 @@ async def _expand(link: Link) -> None:
     """Add to the tables what the newest format needs, unless that was done; older daemons do not notice it.
 
     Raises:
-        ServerError: It cannot be done, or somebody reads a table for longer; nothing is changed once the transaction is
-            rolled back.
+        ServerError: It cannot be done, or another transaction reads a table for longer; nothing is changed once the
+            transaction is rolled back.
     """
     ((expanded,),) = await link.rows(_SELECT_EXPANDED)
     missing = formats.steps_between(expanded, formats.newest())
@@ -230,7 +230,7 @@ async def _expand(link: Link) -> None:
 
 
 async def replace_home(link: Link) -> None:
-    """Make another row of the home if somebody removed it; no end of the chain is in it, which verifications tell.
+    """Make another row of the home if it was removed; it has no end of the chain, which verifications report.
 
     Raises:
         ServerError: It cannot be made.
@@ -240,7 +240,7 @@ async def replace_home(link: Link) -> None:
 
 
 async def programs(link: Link) -> list[Values]:
-    """Return kind, name and table of triggers, rules and views: with them, somebody could undo what is written.
+    """Return kind, name and table of triggers, rules and views: they could undo what is written.
 
     Raises:
         ServerError: They cannot be read.

@@ -8,7 +8,7 @@ from aliciacfg.storage.postgres.schema import PATIENT, check
 from aliciacfg.storage.store import StoreError
 
 BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {PATIENT}"
-"""Begins a transaction all of whose statements read the database as it is at one moment, whatever limits a role has."""
+"""Begins a transaction all of whose statements read the database as it is at one moment, with any limits of a role."""
 
 
 class NoTables(StoreError):

@@ -301,7 +301,7 @@ def write(tables: tuple[str, ...]) -> str:
     """Return the one statement that adds rows to tables, or replaces them, and ends the commit.
 
     Its arguments are the number of the commit, the end of the chain, and of each table in turn its columns, each as an
-    array. It tells the other daemons the number of the commit.
+    array. It notifies the other daemons of the number of the commit.
     """
     parts: list[str] = []
     place = 6
@@ -351,7 +351,7 @@ def _modify(table: str, columns: tuple[str, ...], rows: str) -> str:
 def read_held(tables: tuple[str, ...]) -> str:
     """Return the statement that reads, under the lock, what a commit needs: rows of a name and a row each.
 
-    ``home``: the row of the home. ``behind``: sequence and MAC of rows that somebody put behind the end of the chain.
+    ``home``: the row of the home. ``behind``: sequence and MAC of forged rows behind the end of the chain.
     For each table its rows that are replaced: key and code, of ``meta`` also the value. Its arguments are of each table
     the keys in arrays.
     """

@@ -1,7 +1,7 @@
 """A store in a PostgreSQL database, which several daemons may share.
 
 The row of the home (``statements``) is lock, fence and clock: each commit locks it, compares its number with the one
-that memory follows, reads what others changed if it differs, and writes the next number. ``NOTIFY`` tells the others
+that memory follows, reads what others changed if it differs, and writes the next number. ``NOTIFY`` informs the others
 that there is something to read; they also look by themselves.
 """
 
@@ -81,7 +81,7 @@ class PostgresStore:
         self._shared = PostgresSharedHome(
             self._calls.read,
             self._calls.change,
-            partial(self._commits.transact, background=True, told=True),
+            partial(self._commits.transact, background=True, notify=True),
             lambda: self._following.format,
             KeptAnswers(self._calls, self._chain, self._tasks),
         )
@@ -190,7 +190,7 @@ class PostgresStore:
         return change.state
 
     async def catch_up(self) -> None:
-        """Read and tell what others changed; callers that ask before a read has begun share it."""
+        """Read what others changed and notify the listeners; callers that ask before a read has begun share it."""
         await self._looks.catch_up()
 
     async def commit(self, writes: Sequence[Write]) -> None:

@@ -17,7 +17,7 @@ _SELECT_OPTIONS = f"""
 
 
 async def apply_options(link: Link) -> None:
-    """Set the parameters that differ, in a transaction; others that somebody set stay.
+    """Set the parameters that differ, in a transaction; others stay as they were set.
 
     Reads and writes of the tables go on meanwhile.
 

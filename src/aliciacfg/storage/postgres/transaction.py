@@ -79,7 +79,7 @@ class Held:
     Attributes:
         commit: The number of the last commit.
         end: The end of the chain as it is stored.
-        behind: MACs of rows that somebody put behind the end of the chain, by the sequences that they occupy.
+        behind: MACs of forged rows behind the end of the chain, by the sequences that they occupy.
         macs: The codes of the rows that are replaced, by table and key.
         format: The format of the home, in which the rows are written.
         position: The stored position of the home.
@@ -328,7 +328,7 @@ def _columns(table: str, rows: list[Row]) -> list[list[object]]:
 
 
 async def move_forged(link: Link, chain: Chain, batch: Batch) -> bool:
-    """Move rows away that somebody put in the place of new revisions; return whether there was any.
+    """Move forged rows away from the places of new revisions; return whether there was any.
 
     Raises:
         Superseded: There is a revision of the number of a new one, and a daemon wrote it.
@@ -348,7 +348,7 @@ async def move_forged(link: Link, chain: Chain, batch: Batch) -> bool:
 
 
 async def reseal_written(link: Link, chain: Chain, writes: Sequence[Write], commit: int) -> None:
-    """Write content and checksum of revisions that are sealed further; one that somebody changed stays as it is."""
+    """Write content and checksum of revisions that are sealed further; a tampered one stays as it is."""
     for record in (record for one in writes for record in one.resealed):
         place = record.environment, record.service, record.revision
         for row in await link.rows(f"{SELECT_RECORDS} {_THIS_RECORD}", *place):

@@ -51,7 +51,7 @@ _SELECT_LACKING = "SELECT " + " OR ".join(
     f"EXISTS (SELECT 1 FROM {table} WHERE {code} = x'')" for table, code in _CODES.items()
 )
 _SEALED = b"sealed:v1:"
-# Whoever could make a key file disappear would otherwise make themselves an administrator. The rows stay all the same:
+# Otherwise, who can remove a key file could become an administrator. The rows stay all the same:
 # with them, the home stays closed.
 _NEVER_ADOPTED = "tokens"
 _CODE_COLUMNS = {
@@ -83,7 +83,7 @@ def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
             connection.execute(REPLACE_OVERLAY, overlay_row(overlay, code))
             standing = sum_macs(standing, code)
             rows += 1
-        # Secrets would be sealed to keys that somebody else may have put there.
+        # Secrets would be sealed to keys that an attacker may have put there.
         connection.execute("DELETE FROM recipients")
         for table in STANDING_COLUMNS:
             for row, stored in list(select_coded(connection, table)):

@@ -80,10 +80,10 @@ _MAX_KNOWN = 4096
 class KnownTail:
     """What a connection knows of the chain from its own last transaction, so that the next one need not read it.
 
-    It depends on one thing: that nobody else changed the database since. SQLite has a number that differs once another
-    connection has (``PRAGMA data_version``). A transaction takes what is known and gives it back once it is committed,
-    so after one that failed nothing is known. Of rows that are replaced it knows those that this connection wrote, at
-    most 4096; a row that was only read may not be what its code says.
+    It depends on one thing: that no other connection changed the database since. SQLite has a number that differs once
+    another connection has (``PRAGMA data_version``). A transaction takes what is known and gives it back once it is
+    committed, so after one that failed nothing is known. Of rows that are replaced it knows those that this connection
+    wrote, at most 4096; a row that was only read may not be what its code says.
 
     Reading took 6 of the 15 statements of a lone write, and two of its MACs.
     """
@@ -168,7 +168,7 @@ class ChainTail:
             self._audit.append((*msgspec.structs.astuple(row), self._sequence, self._mac, code))
 
     def flush(self) -> None:
-        """Insert the rows that were added to the chain; a row that somebody put in the place of one is moved away.
+        """Insert the rows that were added to the chain; a forged row in the place of one is moved away.
 
         Raises:
             sqlite3.IntegrityError: There is a revision of the number of a new one, and this daemon wrote it.

@@ -40,7 +40,8 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
     Args:
         path: The database file, with its write-ahead log if there is one; is only read.
         target: The copy, without a log; created with mode 0600, and removed again if it cannot be completed.
-        at_rest: Whether nobody else has the database open, so that nothing beside it needs to be created to read it.
+        at_rest: Whether no other process has the database open, so that nothing beside it needs to be created to read
+            it.
         ended: Asked between two steps; True ends the copy.
 
     Raises:
@@ -59,7 +60,7 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
             telling_damage(),
         ):
-            # It is read back before anybody relies on it.
+            # It is read back before it is relied on.
             copy.execute("PRAGMA synchronous=OFF")
             # Holds on to this moment: without it, every commit would make SQLite begin again.
             source.execute("BEGIN")
@@ -135,7 +136,7 @@ def writing_copy(target: Path) -> Generator[SqliteFilling]:
     try:
         with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
             copy.text_factory = decode
-            # It is read back before anybody relies on it.
+            # It is read back before it is relied on.
             copy.execute("PRAGMA synchronous=OFF")
             copy.execute("PRAGMA auto_vacuum=INCREMENTAL")
             copy.executescript(f"{''.join(MIGRATIONS)} PRAGMA user_version = {len(MIGRATIONS)}; BEGIN;")

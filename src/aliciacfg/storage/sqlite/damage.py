@@ -38,7 +38,7 @@ def telling_damage() -> Generator[None]:
 
 
 def may_pass(error: sqlite3.Error) -> bool:
-    """Return whether an error tells of circumstances that may pass: a full, read-only or failing disk, a lock."""
+    """Return whether an error has a cause that may pass: a full, read-only or failing disk, a lock."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _MAY_PASS
 
 
@@ -48,7 +48,7 @@ def is_locked(error: sqlite3.Error) -> bool:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether an error tells that the content of the file is not a sound database.
+    """Return whether an error means that the content of the file is not a sound database.
 
     A damaged page of the schema makes tables or columns unknown: SQLITE_ERROR.
     """

@@ -67,7 +67,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
         connection.execute("PRAGMA secure_delete=ON")
-        # What somebody wrote into the schema of the file must not call functions that have effects.
+        # What another program wrote into the schema of the file must not call functions that have effects.
         connection.execute("PRAGMA trusted_schema=OFF")
     except sqlite3.Error:
         connection.close()
@@ -127,7 +127,7 @@ def probe(connection: sqlite3.Connection) -> None:
 
 
 def truncate_log(connection: sqlite3.Connection) -> bool:
-    """Copy the write-ahead log into the database and truncate it; return False while somebody reads an older state."""
+    """Copy the write-ahead log into the database and truncate it; return False while an older state is being read."""
     # Without waiting: SQLite would keep the lock for writers while it waits for readers.
     connection.execute("PRAGMA busy_timeout=0")
     try:

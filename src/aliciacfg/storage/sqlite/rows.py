@@ -22,7 +22,7 @@ SELECT_OVERLAYS = f"SELECT {OVERLAY_COLUMNS} FROM overlays"
 
 
 def select_coded(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Row, object]]:
-    """Yield the rows of a table of ``STANDING_COLUMNS`` or ``RENEWED_COLUMNS``, each with its code of whatever type."""
+    """Yield the rows of a table of ``STANDING_COLUMNS`` or ``RENEWED_COLUMNS``, each with its code, of any type."""
     columns = ", ".join((STANDING_COLUMNS | RENEWED_COLUMNS)[table])
     for *row, mac in connection.execute(f"SELECT {columns}, mac FROM {table}"):
         yield tuple(row), mac

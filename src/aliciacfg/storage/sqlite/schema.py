@@ -240,7 +240,7 @@ def _let_shrink(connection: sqlite3.Connection) -> None:
 
 
 def _drop_programs(connection: sqlite3.Connection) -> None:
-    """Remove triggers and views: with them, somebody who may write the file could undo what is written later."""
+    """Remove triggers and views: they could undo what is written later."""
     for kind, name in connection.execute(SELECT_PROGRAMS).fetchall():
         connection.execute(f"DROP {kind} IF EXISTS {quoted(name)}")
         _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")

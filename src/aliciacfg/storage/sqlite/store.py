@@ -422,7 +422,7 @@ class SqliteStore:
         return found
 
     def _in_place(self, connection: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Change the database, unless its path leads elsewhere by now: nobody would find the change there.
+        """Change the database, unless its path leads elsewhere by now: the change would be lost.
 
         Raises:
             Blocked: A file was removed, moved or replaced. SQLite would go on writing to the one that it has open.
@@ -481,7 +481,7 @@ def _ended_at_exit() -> Generator[threading.Event]:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a file; None if there is none, or a disk that fails does not tell."""
+    """Return device and inode of a file; None if there is none, or the disk fails."""
     try:
         found = os.stat(path)  # noqa: PTH116 - before each commit, at a third of the time
     except OSError:

@@ -205,7 +205,7 @@ def _apply_unchained(connection: sqlite3.Connection, chain: Chain, write: Write)
         row = connection.execute(f"{SELECT_RECORDS} {THIS_RECORD}", place).fetchone()
         stored = None if row is None else confirmed_record(row, chain)
         if row is None or stored is None:
-            # Somebody changed it since it was read.
+            # It was changed since it was read.
             continue
         sealed = msgspec.structs.replace(stored, config=record.config, checksum=record.checksum)
         code = chain.record_code(sealed, row[-2])
