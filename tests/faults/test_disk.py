@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.documents import find, yaml_reader
 from aliciacfg.storage.sqlite.schema import MIGRATIONS
+from commands import aliciacfg
 from daemons import Daemon, HttpAnswer
 from failing_disk import FailingDisk, Fault
 from machine import wait_until
@@ -42,6 +45,17 @@ def patch(daemon: Daemon, number: int) -> HttpAnswer:
 
 def counter(daemon: Daemon) -> object:
     return daemon.config("voice_router")["config"].get("limits", {}).get("counter")
+
+
+def saved(daemon: Daemon) -> object:
+    """Write the home elsewhere, as a backup and as files; return the counter of the latter."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for command, target in (("backup", "home.zip"), ("export", "home")):
+            done = aliciacfg(daemon, command, f"{elsewhere}/{target}")
+            assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
+        assert sorted(path.name for path in Path(elsewhere).iterdir()) == ["home", "home.zip"]
+        overlay = yaml_reader.load(Path(elsewhere, "home/overlays/dev/voice_router.yaml").read_text(), file="").value
+    return find(overlay, "/limits/counter")
 
 
 def keepalive(daemon: Daemon) -> int:
@@ -202,6 +216,8 @@ def test_a_start_on_a_disk_that_cannot_be_written_serves_what_is_there(home: Dae
         assert (refused.status, refused.json["code"], ready(home)) == (503, "unavailable", False)
         assert home.http("GET", "/config/voice_router/history").json["revisions"][0]["revision"] == 2
         assert home.http("GET", "/config/voice_router/explain").status == 200
+        # What is there can be saved to another disk, though there is neither room for a copy nor for a socket.
+        assert saved(home) == 1
     wait_until(lambda: ready(home))
     assert (status(home), alerts(home)) == ("healthy", [])
     assert patch(home, 3).json["revision"] == 3
@@ -220,9 +236,12 @@ def test_a_start_after_a_kill_on_a_disk_that_cannot_be_written_misses_nothing(
     base = home.environments / "base.yaml"
     base.write_text(base.read_text().replace("keepalive: 60", "keepalive: 50"))
     with disk.failing(fault):
+        assert saved(home) == 1
         home.start()
         assert (counter(home), status(home), patch(home, 2).status) == (1, "unhealthy", 503)
         assert keepalive(home) == 60
+        # With a daemon that has a socket.
+        assert saved(home) == 1
     wait_until(lambda: keepalive(home) == 50)
     wait_until(lambda: status(home) == "healthy")
     assert (counter(home), patch(home, 3).status) == (1, 200)

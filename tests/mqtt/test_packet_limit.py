@@ -37,6 +37,14 @@ def test_a_refused_packet_is_above_the_limit():
     assert limit.bytes == 4_999
 
 
+def test_a_small_packet_is_not_what_was_too_large():
+    """A broker, or what stands before it, that says so with only a marker under way is used as before."""
+    limit = PacketLimit(OWN)
+    limit.begin("5", None)
+    limit.refused(84)
+    assert limit.bytes == OWN
+
+
 def test_what_is_under_way_when_connections_are_closed_is_not_sent_again():
     """The third time; until then it is sent alone."""
     limit, _ = limit_311()

@@ -1,6 +1,7 @@
 """A new home: what is laid out, that it is valid at once, and that nothing is overwritten."""
 
 import os
+import resource
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,20 @@ def test_the_wheel_is_told_of_every_file_of_the_large_example(tmp_path: Path):
     assert all(target == f"aliciacfg/sources/alicia/{source}" for source, target in included.items())
     made = {name for name in files_of(tmp_path) if name.startswith("environments/")}
     assert included.keys() == {"schemas", *made}
+
+
+def test_a_disk_that_becomes_full_leaves_no_part_of_a_home(tmp_path: Path):
+    """Neither half a file nor an empty .gitignore, which would let git take secrets; then there is room again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Room for .gitignore, and for a part of base.yaml.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            lay_out(tmp_path, "door_bell")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files_of(tmp_path) == {}
+    assert lay_out(tmp_path, "door_bell").unprotected == []
 
 
 @pytest.mark.parametrize(

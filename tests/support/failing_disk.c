@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, READ_ONLY, READ_HANGS, COUNT };
@@ -87,12 +90,14 @@ static int refused(const char *name, int how) {
     if (!any()) return 0;
     if (name[0] != '/' && getcwd(path, 4000)) strcat(path, "/");
     strncat(path, name, 4000);
+    /* The directory itself, too. */
+    strcat(path, "/");
     if (!strstr(path, files)) return 0;
     if (flags[READ_ONLY] && (how & (O_WRONLY | O_RDWR))) {
         errno = EROFS;
         return 1;
     }
-    if (flags[FULL] && (how & O_CREAT) && faccessat(AT_FDCWD, path, F_OK, 0) != 0) {
+    if (flags[FULL] && (how & O_CREAT) && faccessat(AT_FDCWD, name, F_OK, 0) != 0) {
         errno = ENOSPC;
         return 1;
     }
@@ -113,3 +118,23 @@ int access(const char *path, int how) {
 }
 OPENER(open)
 OPENER(open64)
+
+/* What a read-only file system refuses besides; unlink also where there is no such file. */
+static int is_read_only(const char *path) { return any() && flags[READ_ONLY] && refused(path, O_WRONLY); }
+int unlink(const char *path) {
+    NEXT(unlink);
+    return is_read_only(path) ? -1 : next(path);
+}
+int rename(const char *from, const char *to) {
+    NEXT(rename);
+    return is_read_only(to) ? -1 : next(from, to);
+}
+int mkdir(const char *path, mode_t mode) {
+    NEXT(mkdir);
+    return faccessat(AT_FDCWD, path, F_OK, 0) != 0 && is_read_only(path) ? -1 : next(path, mode);
+}
+int bind(int fd, const struct sockaddr *address, socklen_t length) {
+    NEXT(bind);
+    const struct sockaddr_un *local = (const struct sockaddr_un *)address;
+    return local->sun_family == AF_UNIX && is_read_only(local->sun_path) ? -1 : next(fd, address, length);
+}

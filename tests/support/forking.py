@@ -171,7 +171,7 @@ def run(
         given.write(stdin)
         given.seek(0)
         streams = [given.fileno(), output.fileno(), error.fileno()]
-        process = _server().start(arguments, directory=directory, environ=environ, streams=streams)
+        process = _server(environ.get(_PRELOAD)).start(arguments, directory=directory, environ=environ, streams=streams)
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -82,7 +82,8 @@ def backup(
         raise click.UsageError("--keep is for a directory in place of FILE")
     passphrase = _new_passphrase(passphrase_file) if with_keys else None
     now = time.time()
-    with exit_on_error(), snapshot(settings) as copy, _written(target, copy, now) as path:
+    beside = None if str(target) == "-" else target if target.is_dir() else target.parent
+    with exit_on_error(), snapshot(settings, elsewhere=beside) as copy, _written(target, copy, now) as path:
         wanted = Wanted(passphrase, files=not no_files, replace=force)
         with progress.shown("writing the backup"):
             manifest = write_backup(path, copy, settings, wanted, now=now)

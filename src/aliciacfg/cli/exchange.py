@@ -43,7 +43,8 @@ def export(directory: Path, **flags: str | None) -> None:
 
     settings = options.daemon_settings(flags).settings
     logs.configure(level="error", form="auto")
-    with exit_on_error(), snapshot(settings) as copy, progress.shown("writing the home"):
+    beside = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
+    with exit_on_error(), snapshot(settings, elsewhere=beside) as copy, progress.shown("writing the home"):
         result = run(write_home(directory, copy, settings))
     warn_of_plain_text(result.in_plain_text)
     for left in result.left_out:

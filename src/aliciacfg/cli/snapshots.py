@@ -1,23 +1,34 @@
 """How a command gets a copy of the database: from the running daemon, or itself while none runs."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliciacfg.cli.answers import exit_if_refused
 from aliciacfg.cli.exits import EXIT_FAILED, fail
 from aliciacfg.cli.local_client import ask_daemon, exit_locked
-from aliciacfg.errors import DataDirectoryInUse
+from aliciacfg.errors import DataDirectoryInUse, Unavailable
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
+    from aliciacfg.storage.data_directory import DataDirectory
+    from aliciacfg.storage.store import Database
 
 
 @contextmanager
-def snapshot(settings: "Settings") -> Generator[Path]:
+def snapshot(settings: "Settings", *, elsewhere: Path | None = None) -> Generator[Path]:
     """Yield a directory with a copy of the database, and room for more; it is removed at the end.
+
+    It is in the data directory. If that cannot be written, because its disk is full or read-only, what is there can be
+    saved all the same.
+
+    Args:
+        settings: The daemon's.
+        elsewhere: Where the copy is made then; None for the directory of temporary files.
 
     Raises:
         AliciacfgError: The database cannot be copied.
@@ -26,17 +37,26 @@ def snapshot(settings: "Settings") -> Generator[Path]:
     if not data.is_dir():
         fail(f"{data} does not exist", EXIT_FAILED, hint="name the data directory with --data-dir")
     answer = ask_daemon(settings, "backup", None, {})
-    if answer is not None:
-        made = data / str(exit_if_refused(answer)["snapshot"])
+    # Until the end: a start removes every copy in the data directory.
+    with nullcontext() if answer is not None else _locked(settings) as locked:
+        if answer is None:
+            made = _copy(settings, locked, elsewhere)
+        elif answer.get("code") == Unavailable.code:
+            made = _copy_elsewhere(settings, elsewhere, at_rest=False)
+        else:
+            made = data / str(exit_if_refused(answer)["snapshot"])
         try:
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
-        return
-    from aliciacfg.storage.backend import database_in
+
+
+@contextmanager
+def _locked(settings: "Settings") -> "Generator[DataDirectory | None]":
+    """Lock the data directory while no daemon answers; yield None if a daemon that could not make its socket has it."""
     from aliciacfg.storage.data_directory import DataDirectory
 
-    database = database_in(data, settings.database_url)
+    data, database = Path(settings.data_dir), _database(settings)
     if not database.exists():
         if settings.database_url is not None:
             fail(f"{database.name} holds no home yet", EXIT_FAILED, hint="start the daemon, or restore a backup")
@@ -44,13 +64,49 @@ def snapshot(settings: "Settings") -> Generator[Path]:
     try:
         directory = DataDirectory(data)
     except DataDirectoryInUse:
-        exit_locked(settings)
-    made = None
+        if os.access(data, os.W_OK):
+            exit_locked(settings)
+        yield None
+        return
     try:
-        made = directory.make_snapshot_directory()
-        database.backup(made)
-        yield made
+        yield directory
     finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
         directory.release()
+
+
+def _database(settings: "Settings") -> "Database":
+    from aliciacfg.storage.backend import database_in
+
+    return database_in(Path(settings.data_dir), settings.database_url)
+
+
+def _copy(settings: "Settings", directory: "DataDirectory | None", elsewhere: Path | None) -> Path:
+    """Copy the database while nobody writes to it, and return the directory of the copy."""
+    if directory is not None:
+        with suppress(Unavailable):
+            return _copy_into(directory.make_snapshot_directory(), _database(settings), at_rest=True)
+    return _copy_elsewhere(settings, elsewhere, at_rest=True)
+
+
+def _copy_elsewhere(settings: "Settings", place: Path | None, *, at_rest: bool) -> Path:
+    """Copy the database where the data directory cannot hold a copy.
+
+    Raises:
+        Unavailable: It cannot be read, or there is no room there either.
+    """
+    from aliciacfg.storage.data_directory import SNAPSHOT_PREFIX
+
+    try:
+        made = Path(tempfile.mkdtemp(prefix=SNAPSHOT_PREFIX, dir=place))
+    except OSError as error:
+        raise Unavailable(f"{error.filename or place} cannot be created: {error.strerror}.") from error
+    return _copy_into(made, _database(settings), at_rest=at_rest)
+
+
+def _copy_into(made: Path, database: "Database", *, at_rest: bool) -> Path:
+    try:
+        database.backup(made, at_rest=at_rest)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    return made

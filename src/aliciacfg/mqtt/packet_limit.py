@@ -78,8 +78,12 @@ class PacketLimit:
             self._cuts = 0
 
     def refused(self, size: int) -> None:
-        """Note that the broker refused a packet as too large (MQTT 5 §2.4, 0x95)."""
-        self._learn(size - 1)
+        """Note that the broker refused a packet as too large (MQTT 5 §2.4, 0x95).
+
+        What always fits was not it: no connection is of use without what the daemon says to itself through the broker.
+        """
+        if size > _ALWAYS_FIT_BYTES:
+            self._learn(size - 1)
 
     def closed(self, under_way: Collection[int]) -> None:
         """Note that the broker closed a connection.

@@ -113,7 +113,8 @@ class FileEdits:
                 replace_file(path, text.encode(), mode=_mode(path))
                 written.append((path, before))
         except OSError:
-            for path, before in written:
+            # Backwards: what new files took of a full disk is free for those that come back.
+            for path, before in reversed(written):
                 _put_back(path, before)
             raise
 

@@ -56,23 +56,29 @@ def lay_out(directory: Path, example: Example) -> NewHome:
 
     Raises:
         InTheWay: Files of a home are there already; nothing was written.
-        OSError: A directory or file cannot be written.
+        OSError: A directory or file cannot be written; no file was.
     """
     wanted = dict(_files(example))
     _check_free(directory, wanted)
     for name in (ENVIRONMENTS, SCHEMAS):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    created: list[str] = []
     unprotected: list[str] = []
-    for name, content in wanted.items():
-        path = directory / name
-        if name == _IGNORED and os.path.lexists(path):
-            unprotected = _missing_lines(path.read_text("utf-8", "replace"), content.decode())
-            continue
-        with path.open("xb") as file:
-            give_to_owner(file.fileno(), path.parent)
-            file.write(content)
-        created.append(name)
+    if os.path.lexists(directory / _IGNORED):
+        there = (directory / _IGNORED).read_text("utf-8", "replace")
+        unprotected = _missing_lines(there, wanted.pop(_IGNORED).decode())
+    created: list[str] = []
+    try:
+        for name, content in wanted.items():
+            path = directory / name
+            with path.open("xb") as file:
+                created.append(name)
+                give_to_owner(file.fileno(), path.parent)
+                file.write(content)
+    except BaseException:
+        # A part of a home is none, and an empty .gitignore would let git take the secrets.
+        for name in created:
+            (directory / name).unlink()
+        raise
     return NewHome(created, unprotected)
 
 

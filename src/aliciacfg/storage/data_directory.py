@@ -82,7 +82,9 @@ class DataDirectory:
         file = self.path / _HOME_FILE
         try:
             if home is None:
-                file.unlink(missing_ok=True)
+                # On a file system mounted read-only, unlink fails even if there is no such file.
+                if os.path.lexists(file):
+                    file.unlink()
             elif not file.exists() or file.read_bytes() != home.encode():
                 replace_file(file, home.encode(), mode=0o644)
         except OSError as error:

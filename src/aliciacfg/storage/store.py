@@ -560,8 +560,12 @@ class Database(Protocol):
         """Return whether anything was ever recorded."""
         ...
 
-    def backup(self, directory: Path) -> None:
+    def backup(self, directory: Path, *, at_rest: bool = True) -> None:
         """Copy the database as ``Store.backup`` does; also one of an older version, which stays as it is.
+
+        Args:
+            directory: Where the copy is made.
+            at_rest: Whether nobody writes to it meanwhile.
 
         Raises:
             Unavailable: The database cannot be read, or the copy cannot be written; there is no copy.

@@ -96,7 +96,7 @@ class PostgresDatabase:
         """Return whether there are tables."""
         return self._run(schema.exists)
 
-    def backup(self, directory: Path) -> None:
+    def backup(self, directory: Path, *, at_rest: bool = True) -> None:  # noqa: ARG002 - it is read by transactions
         """Copy the database into a file, in this thread."""
 
         async def copy() -> None:

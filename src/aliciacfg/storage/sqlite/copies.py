@@ -13,8 +13,8 @@ from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
 from aliciacfg.storage.shared_keys import KeyTable
 from aliciacfg.storage.sqlite.adoption import find_origin
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
-from aliciacfg.storage.sqlite.damage import telling_damage
-from aliciacfg.storage.sqlite.maintenance import connect_to_read, decode, verify_rows
+from aliciacfg.storage.sqlite.damage import is_locked, may_pass, telling_damage
+from aliciacfg.storage.sqlite.maintenance import connect_to_read, connect_to_rest, decode, verify_rows
 from aliciacfg.storage.sqlite.schema import MIGRATIONS, check_readable, is_readable, version
 from aliciacfg.storage.store import AddRows, Origin, StoreError, Summary
 from aliciacfg.storage.verifier import Findings
@@ -56,7 +56,7 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
     _create(target)
     try:
         with (
-            contextlib.closing(connect_to_read(path, more=_more(path) if at_rest else "")) as source,
+            contextlib.closing(_connect(path, at_rest=at_rest)) as source,
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
             telling_damage(),
         ):
@@ -71,6 +71,16 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
         if isinstance(error, sqlite3.Error | OSError):
             raise Unavailable(f"The database cannot be copied: {error}.") from error
         raise
+
+
+def _connect(path: Path, *, at_rest: bool) -> sqlite3.Connection:
+    """Open a database file for reading, whether its disk can be written or not."""
+    try:
+        return connect_to_read(path, more=_more(path) if at_rest else "")
+    except sqlite3.Error as error:
+        if is_locked(error) or not may_pass(error):
+            raise
+        return connect_to_rest(path)
 
 
 def copy_rows(path: Path, add: AddRows) -> None:

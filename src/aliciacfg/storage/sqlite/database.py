@@ -39,9 +39,9 @@ class SqliteDatabase:
         """Return whether there is a file."""
         return self._path.exists()
 
-    def backup(self, directory: Path) -> None:
+    def backup(self, directory: Path, *, at_rest: bool = True) -> None:
         """Copy the file, in this thread."""
-        copy_file(self._path, directory / FILE_NAME, at_rest=True)
+        copy_file(self._path, directory / FILE_NAME, at_rest=at_rest)
 
     def copy_rows(self, add: AddRows) -> None:
         """Add every row to a copy, in this thread."""
