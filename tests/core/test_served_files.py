@@ -75,8 +75,8 @@ class Machine:
 
     async def follow(self, row: str) -> None:
         self.files.follow(StoredState(meta={SERVED: row}))
-        told, digest = self.files.told, self.files.digest
-        self.files.followed(await self.files.stored_texts(), digest, told)
+        changes, digest = self.files.changes, self.files.digest
+        self.files.followed(await self.files.stored_texts(), digest, changes)
 
 
 @pytest.fixture

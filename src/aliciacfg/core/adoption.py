@@ -1,6 +1,6 @@
 """The adoption of a database whose key file was lost: once, by a new key file, and noted in it.
 
-Until somebody has added the earlier key file or acknowledged the loss, an alert tells of it at every start.
+Until the earlier key file was added or the loss was acknowledged, every start raises an alert.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def adopt_rows(
     try:
         keys.check_writable()
     except KeyFileError as error:
-        # Rows that somebody adds later could otherwise be adopted, at any start.
+        # Rows that are forged later could otherwise be adopted, at any start.
         _log.warning("rows_not_adopted", reason=str(error), remedy="let the daemon write the key file once")
         return None
     with keep() if keep is not None and origin.is_foreign else nullcontext("") as kept_in:
@@ -134,5 +134,5 @@ def _origin(database: Database, chain: Chain) -> Origin:
     try:
         return database.origin(chain)
     except StoreError:
-        # Whoever opens it next says what is wrong with it, and can wait for a lock to end.
+        # The next program that opens it says what is wrong with it, and can wait for a lock to end.
         return Origin(is_own=False, key_name="")

@@ -65,7 +65,7 @@ class Announcements:
         self._drained = asyncio.Event()
 
     async def reconcile(self) -> None:
-        """Announce whatever the outbox lacks or holds wrongly: at a start, and after a restore.
+        """Announce what the outbox lacks or holds wrongly: at a start, and after a restore.
 
         Raises:
             Unavailable: The store cannot write.
@@ -99,9 +99,9 @@ class Announcements:
             service = subject_service(subject)
             if service is not None and service not in live and item.payload:
                 plan.announcements.append(self._outbox.remove(subject, plan.next_sequence()))
-        if not self._is_told(plan, ENVIRONMENT, EnvironmentMessage, {"environment": active}):
+        if not self._is_announced(plan, ENVIRONMENT, EnvironmentMessage, {"environment": active}):
             plan.announcements.append(self.environment(plan, active))
-        if not self._is_told(plan, KEY, KeyMessage, self._keyring.published):
+        if not self._is_announced(plan, KEY, KeyMessage, self._keyring.published):
             plan.announcements.append(self.key(plan))
 
     def environment(self, plan: Plan, name: str) -> Announcement:
@@ -149,7 +149,7 @@ class Announcements:
             self._drained.clear()
             while (piece := self._submit_confirmations()) is not None:
                 with contextlib.suppress(Busy, Unavailable):
-                    # The store's condition tells why.
+                    # The store's condition says why.
                     await piece
 
     def store_confirmations(self) -> None:
@@ -178,18 +178,18 @@ class Announcements:
 
     def _plan_service(self, plan: Plan, record: Record, views: Views) -> None:
         """Add the announcement of a configuration, if the outbox does not have it as readers see it now."""
-        if self._surely_told(plan, record, views):
+        if self._surely_announced(plan, record, views):
             return
         shown = views.public(record)
-        told = {
+        fields = {
             "environment": record.environment, "revision": record.revision, "sequence": record.home_sequence,
             "checksum": record.checksum, "config": shown,
         }  # fmt: skip
-        if not self._is_told(plan, service_subject(record.service), UpdateMessage, told):
+        if not self._is_announced(plan, service_subject(record.service), UpdateMessage, fields):
             # Another place: readers may hold something else of the old one.
             self.announce_again(plan, ConfigId(record.environment, record.service), views=views)
 
-    def _surely_told(self, plan: Plan, record: Record, views: Views) -> bool:
+    def _surely_announced(self, plan: Plan, record: Record, views: Views) -> bool:
         """Return whether the outbox has a message of a configuration with the very bytes that readers see now.
 
         Nearly every message has them. Rendering each configuration, to compare it with a decoded message, took a tenth
@@ -212,10 +212,12 @@ class Announcements:
         )
         return message == expected
 
-    def _is_told(self, plan: Plan, subject: str, form: type[RetainedMessage], told: Mapping[str, object]) -> bool:
+    def _is_announced(
+        self, plan: Plan, subject: str, form: type[RetainedMessage], fields: Mapping[str, object]
+    ) -> bool:
         """Return whether the outbox has a message of a subject with these fields, of the plan's epoch.
 
-        A stored message that says this, and was signed with keys that are lost, is signed again: for readers nothing
+        A stored message that has them, and was signed with keys that are lost, is signed again: for readers nothing
         changed.
         """
         known = self._outbox.current.get(subject)
@@ -226,7 +228,7 @@ class Announcements:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # None, or the form of another version.
             return False
-        if message.epoch != plan.epoch or any(getattr(message, name) != value for name, value in told.items()):
+        if message.epoch != plan.epoch or any(getattr(message, name) != value for name, value in fields.items()):
             return False
         if unsigned:
             again = msgspec.structs.replace(message, message_id="")

@@ -25,7 +25,7 @@ class CachedAnswer:
     Attributes:
         plain: The whole answer to a request without ``request_id``, encoded.
         etag: Opaque; differs whenever the content of this answer differs, but for ``refused_edits``: a conditional
-            write must not fail because somebody edits a file.
+            write must not fail because a file is being edited.
         revision: The revision in it.
         checksum: The checksum of that revision.
         expires: The time on the cache's clock at which the entry is dropped.

@@ -88,7 +88,7 @@ class ChangeLog:
             self._add_changes(plan)
         self.place = max(self.place, Position(epoch, plan.sequence or self.place.sequence))
         if plan.raises_epoch:
-            # Whatever else the plan holds: everything is read again.
+            # With anything else in the plan: everything is read again.
             self._add(ResetEvent(reason="epoch", epoch=epoch, sequence=self.place.sequence))
         active, self._active = self._active, self._state.active
         if self._active != active:

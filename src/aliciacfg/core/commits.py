@@ -33,7 +33,7 @@ class Others(Protocol):
     """The other daemons that share the database, as far as this one's memory has to follow them."""
 
     async def settle(self) -> None:
-        """Return when memory follows everything that the store has told of so far."""
+        """Return when memory follows every change that came from the store so far."""
         ...
 
     async def confirm(self) -> None:
@@ -54,8 +54,8 @@ class Others(Protocol):
         ...
 
     @property
-    def untold(self) -> list[StoredState]:
-        """What the store has told of and memory does not follow yet."""
+    def pending_changes(self) -> list[StoredState]:
+        """The changes from the store that memory does not follow yet."""
         ...
 
     @property
@@ -181,7 +181,7 @@ class Commits:
             await self._queue.flush()
 
     def note_others(self, change: StoredState) -> None:
-        """Note that the store told of a change of other daemons, which ``apply_others`` puts in memory later.
+        """Note a change of other daemons that came from the store, which ``apply_others`` puts in memory later.
 
         Plans that were made on what it changed are superseded.
         """
@@ -202,7 +202,7 @@ class Commits:
         self._apply(plan, plan.entries, plan.activates)
         if plan.records:
             self.last_update = max(self.last_update or 0.0, *(record.timestamp for record in plan.records))
-        self._tell(plan)
+        self._notify(plan)
 
     async def _attempt(
         self,
@@ -316,7 +316,7 @@ class Commits:
             raise Superseded(_SUPERSEDED)
         plan.followed = self._followed
         if self._others is not None:
-            self._begun[id(plan)] = list(self._others.untold)
+            self._begun[id(plan)] = list(self._others.pending_changes)
         return plan
 
     def _end(self, plan: Plan | None) -> None:
@@ -324,7 +324,7 @@ class Commits:
             self._begun.pop(id(plan), None)
 
     def _is_superseded(self, plan: Plan) -> bool:
-        """Return whether others changed what a plan was made on, as far as the store has told."""
+        """Return whether others changed what a plan was made on, as far as the store has reported."""
         changes = self._begun.get(id(plan))
         if not changes:
             return False
@@ -388,7 +388,7 @@ class Commits:
         if plan.records:
             self.last_update = plan.records[-1].timestamp
             self.revisions.update(record.cause for record in plan.records)
-        self._tell(plan)
+        self._notify(plan)
 
     def _apply(self, plan: Plan, entries: Mapping[ConfigId, Entry], activates: str | None) -> None:
         self._state.commit(entries)
@@ -396,7 +396,7 @@ class Commits:
             self._state.active = activates
         self._state.epoch = max(self._state.epoch, plan.epoch)
 
-    def _tell(self, plan: Plan) -> None:
+    def _notify(self, plan: Plan) -> None:
         self._call_back(plan)
         for listener in self._listeners:
             listener(plan)

@@ -268,7 +268,7 @@ class Composer:
         return self.sources.environments.get(name) or Environment(name, ())
 
     def findings(self, service: str, problems: Iterable[Problem]) -> list[Finding]:
-        """Return problems with places of a service's document as findings; their messages are for everybody."""
+        """Return problems with places of a service's document as findings, whose messages any caller may see."""
         schema = self.sources.schema(service)
         return [Finding(found.pointer, schema.place(found.pointer), "", found.message) for found in problems]
 

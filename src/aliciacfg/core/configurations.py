@@ -94,7 +94,7 @@ class Configurations:
         if problem:
             why = f" What the files make of it is invalid: {problem.message}"
         elif place is not None:
-            # Without the problem, which may tell about other services.
+            # Without the problem, which may be about other services.
             why = f" The files on disk were refused for a problem in {place}; `aliciacfg environments` shows it."
         raise NotFound(f"There is no configuration of {config_id.service} in {config_id.environment}.{why}")
 

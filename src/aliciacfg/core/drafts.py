@@ -143,8 +143,8 @@ def _masked(document: JsonObject, findings: Iterable[Finding]) -> tuple[JsonObje
     """Replace by ``***`` what breaks a rule and may be meant as a secret.
 
     That is a value that no message may quote, such as a number in the place of a password, a password in the place of
-    an object, or the strings of an object in the place of a password; and whatever has a name that the schema forbids,
-    as a misspelt one is.
+    an object, or the strings of an object in the place of a password; and every member with a name that the schema
+    forbids, as a misspelt one is.
 
     Returns:
         The document; and its masked values by JSON Pointer.

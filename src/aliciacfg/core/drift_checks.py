@@ -92,7 +92,7 @@ class DriftChecks:
             await asyncio.sleep(_CHECK_SECONDS if self._condition.has("read") else _PROBE_SECONDS)
 
     async def probe(self) -> None:
-        """See whether the store can be read: without a reader, nobody else would notice that it cannot."""
+        """See whether the store can be read: without a request, nothing else would notice that it cannot."""
         # One at a time: a read that hangs occupies a thread.
         probing = self._probing or asyncio.create_task(self._store.probe(), name="probe")
         self._probing = None

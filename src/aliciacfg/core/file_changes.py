@@ -32,7 +32,7 @@ from aliciacfg.sources.layers import Environment, Sources, is_secrets_file
 from aliciacfg.sources.unclear_services import looks_like
 
 FILES = ChangeContext("files", "file")
-# A name was misspelt, or one after another; where a whole home is exchanged, nobody compares all with all.
+# A name was misspelt, or one after another; where a whole home is exchanged, comparing all with all is no use.
 _MAX_COMPARED = 20
 
 

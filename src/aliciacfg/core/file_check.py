@@ -105,7 +105,7 @@ def check_files(
 
 
 def _boxes(environment: Environment, service: str) -> frozenset[str]:
-    """Return the places of a service's document whose values are sealed and well-formed: only a key tells more."""
+    """Return the places of a service's document whose values are sealed and well-formed: only a key can say more."""
     return frozenset(
         pointer
         for layer in environment.layers(service)
@@ -126,7 +126,7 @@ def _problems(composer: Composer, environment: Environment, service: str) -> lis
     try:
         composer.compose(environment.name, service)
     except InvalidDocument as error:
-        # Whoever checks the files may read them, but the report may go to others.
+        # The caller may read the files, but the report may go to others.
         return [
             _missing_secret(environment, service, finding.in_full)
             if _lacks_secret(composer, environment, service, finding.pointer)

@@ -95,7 +95,7 @@ def shadowed_edits(
     schema = after.sources.schema(config_id.service)
     for pointer, value in documents.leaves(entry.overlay or {}):
         was, becomes = documents.find(old, pointer), documents.find(new, pointer)
-        # Of a secret, that the file has the same one as the overlay is nobody's business.
+        # Of a secret, that the file has the same one as the overlay must not be shown.
         if _same(was, becomes) or (_same(becomes, value) and not schema.expects_secret(pointer)):
             continue
         file, line = environment.locate(config_id.service, pointer)

@@ -1,7 +1,7 @@
 """Has memory follow what other daemons commit to the same database.
 
-The store tells of each change in order. A change becomes a plan, as if it had been made here, and ``Commits`` puts it
-in memory: so there is one way into memory, and everybody who waits for a change learns of it.
+The store notifies of each change in order. A change becomes a plan, as if it had been made here, and ``Commits`` puts
+it in memory: so there is one way into memory, and every waiter for a change learns of it.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Following:
         """Begin with a memory that holds what the store held when it was loaded, just now.
 
         Args:
-            store: Tells of the changes.
+            store: Notifies of the changes.
             commits: Puts them in memory.
             changes: Makes plans of them.
             served: Knows which files serve.
@@ -146,8 +146,8 @@ class Following:
             await asyncio.wait({self._loading})
 
     @property
-    def untold(self) -> list[StoredState]:
-        """What the store has told of and memory does not follow yet."""
+    def pending_changes(self) -> list[StoredState]:
+        """The changes from the store that memory does not follow yet."""
         return [item for item in self._waiting if isinstance(item, StoredState)]
 
     def deliver(self, change: StoredState) -> None:
@@ -156,14 +156,14 @@ class Following:
         self._commits.note_others(change)
 
     async def in_turn(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Await a step after everything that the store has told of so far, and before what it tells later."""
+        """Await a step after every change that came from the store so far, and before later ones."""
         waiting = _Step(step, asyncio.get_running_loop().create_future())
         self._add(waiting)
         await self.settle()
         await waiting.done
 
     async def settle(self) -> None:
-        """Return when memory follows everything that the store has told of so far."""
+        """Return when memory follows every change that came from the store so far."""
         last = self._added
         while self._done < last:
             if self._applying is None:
@@ -236,7 +236,7 @@ class Following:
             Unavailable: Nothing was read from the database for some seconds.
         """
         task = asyncio.create_task(read)
-        # Of a failure that nobody waits for any more, too.
+        # Also of a failure that no caller waits for any more.
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             patience = _CONFIRMED_SECONDS
@@ -251,7 +251,7 @@ class Following:
         """Follow the others until cancelled: twice a second, and whenever the store has a hint that there is news.
 
         Raises:
-            WentBack: Memory holds what the database has lost; only a start can tell what is to be served.
+            WentBack: Memory holds what the database has lost; only a start can find out what is to be served.
             OtherFormat: Daemons of a newer version raised the format of the database.
         """
         hints = asyncio.Event() if self._store.shared is None else self._store.shared.hints()
@@ -263,7 +263,7 @@ class Following:
             except (WentBack, OtherFormat):
                 raise
             except Unavailable as error:
-                # The store's condition tells about it.
+                # The store's condition reports it.
                 _log.debug("not_followed", reason=error.message)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):

@@ -1,4 +1,4 @@
-"""Takes over the keys that another daemon of the home changed, and notices when somebody else did."""
+"""Takes over the keys that another daemon of the home changed, and notices when another program did."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from aliciacfg.storage.store import StoreError
 _log = structlog.get_logger(__name__)
 
 ALERT = "keys_outdated"
-# Whoever writes to the database in another way than a daemon does need not say so.
+# A program that is no daemon may write to the database without notifying others.
 _LOOK_SECONDS = 60.0
 
 
@@ -27,7 +27,7 @@ class KeyReloads:
         Args:
             keys: The keys.
             keyring: Gets them.
-            alerts: Told as long as they cannot be used as they are stored.
+            alerts: Holds an alert as long as they cannot be used as they are stored.
             look_seconds: The time between two looks of ``run``.
         """
         self._keys = keys
@@ -56,8 +56,8 @@ class KeyReloads:
         self._alerts.clear(ALERT)
         if keyring is not None:
             self._keyring.replace_with(keyring)
-            for told in self.when_changed:
-                told()
+            for callback in self.when_changed:
+                callback()
         return True
 
     async def run(self) -> None:

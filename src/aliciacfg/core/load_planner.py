@@ -107,7 +107,7 @@ class LoadPlanner:
         migrate: ChangeContext | None,
         dry_run: bool,
     ) -> PlannedLoad:
-        """Add to a plan whatever files change; lets reads run in between.
+        """Add to a plan what files change; lets reads run in between.
 
         Args:
             plan: The plan, of an exclusive change.
@@ -175,7 +175,7 @@ class LoadPlanner:
     async def _plan_sealing(
         self, plan: Plan, file_planner: FilePlanner, sources: Sources, *, history_sealed: bool
     ) -> None:
-        """Plan the sealing of whatever is stored in plain text though it is secret under these files.
+        """Plan the sealing of what is stored in plain text though it is secret under these files.
 
         Overlays are compared at every load, revisions where the schema changed, or no load has compared all of them.
         """

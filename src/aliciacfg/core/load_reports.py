@@ -37,7 +37,7 @@ class LoadReports:
         self._logged: dict[str, list[str]] = {}
 
     def access_closed(self) -> None:
-        """Tell that the access rules are not known."""
+        """Report that the access rules are not known."""
         self._alerts.raise_(
             "access_closed",
             "The access rules are not known, so every request that needs one is refused. Correct the files; if "
@@ -45,11 +45,11 @@ class LoadReports:
         )
 
     def access_known(self) -> None:
-        """Tell that the access rules are known again."""
+        """Report that the access rules are known again."""
         self._alerts.clear("access_closed")
 
     def put_off(self, error: FilesVanished) -> None:
-        """Tell that a load waits for files to come back."""
+        """Report that a load waits for files to come back."""
         named = "; ".join(str(problem) for problem in error.problems[:_MAX_NAMED])
         self._alerts.raise_(
             "file_vanished",
@@ -58,7 +58,7 @@ class LoadReports:
         )
 
     def refused(self, error: SourceError) -> str:
-        """Tell that files were refused; return the first reason."""
+        """Report that files were refused; return the first reason."""
         self._alerts.clear("file_vanished")
         first = str(error.problems[0]) if error.problems else "nothing is wrong"
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
@@ -73,12 +73,12 @@ class LoadReports:
         return first
 
     def accepted(self) -> None:
-        """Tell that the files on disk are in force."""
+        """Report that the files on disk are in force."""
         self._alerts.clear("validation_failed")
         self._alerts.clear("file_vanished")
 
     def waiting(self, migrations: Sequence[Migration]) -> None:
-        """Tell which schemas wait for their migrations."""
+        """Report which schemas wait for their migrations."""
         if not migrations:
             self._alerts.clear("migration_pending")
             return
@@ -91,7 +91,7 @@ class LoadReports:
         )
 
     def loaded(self, sources: Sources, changes: FileChanges, warnings: FileWarnings) -> None:
-        """Tell what is wrong with files that were accepted all the same."""
+        """Report what is wrong with files that were accepted all the same."""
         self._undecryptable(changes)
         self._set_aside(sources)
         self._log_once("service_unclear", warnings.unclear)

@@ -1,9 +1,9 @@
-"""Message ids that tell the daemon's own retained messages from all others.
+"""Message ids that distinguish the daemon's own retained messages from all others.
 
 The id of a message is a code (HMAC-SHA-256, RFC 2104) over its subject and the rest of its bytes, in the form of a UUID
-(RFC 9562, version 8). Only the holder of ``keys.json`` can make it, so whatever a broker brings back, however old, is
-known to be the daemon's own or not, though nothing is remembered of it. A program that changes a single byte, or copies
-a message to another topic, makes a foreign one.
+(RFC 9562, version 8). Only the holder of ``keys.json`` can make it, so a message that a broker brings back, however
+old, is known to be the daemon's own or not, though nothing is remembered of it. A program that changes a single byte,
+or copies a message to another topic, makes a foreign one.
 """
 
 import hmac

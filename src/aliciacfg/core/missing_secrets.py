@@ -1,4 +1,4 @@
-"""The secrets that an environment lacks: which of them the program can make, and which somebody else has to give."""
+"""The secrets that an environment lacks: which of them the program can make, and which a person has to give."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +12,7 @@ from aliciacfg.sources.broker_accounts import generate
 from aliciacfg.sources.layers import Environment
 
 _OWN = re.compile(r"password|secret", re.IGNORECASE)
-# As keys and tokens do, they come from whoever offers the service.
+# As keys and tokens do, they come from the provider of the service.
 _OTHERS = re.compile(r"(?:client|app|api|consumer)[_-]?secret", re.IGNORECASE)
 _GIVEN_BY_OTHERS = "is given out by others"
 
@@ -54,7 +54,7 @@ def find_missing(
 ) -> MissingSecrets:
     """Find the required secrets that an environment lacks, and make those that can be made.
 
-    A service whose sealed values do not open is left out: nobody knows what it lacks.
+    A service whose sealed values do not open is left out: what it lacks is unknown.
 
     Args:
         composer: Composes the configurations of the files; sealed values have to open.
@@ -74,7 +74,7 @@ def find_missing(
 
 
 def can_be_made(pointer: str) -> bool:
-    """Return whether the home itself decides on a secret, by its name; otherwise somebody else gives it out."""
+    """Return whether the home itself decides on a secret, by its name; otherwise another party issues it."""
     name = parse_pointer(pointer)[-1]
     return _OWN.search(name) is not None and _OTHERS.search(name) is None
 

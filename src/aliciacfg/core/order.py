@@ -1,4 +1,4 @@
-"""The order of what readers are told: kept though the database goes back, or another program forges what comes next.
+"""The order of changes for readers: kept though the database goes back, or another program forges what comes next.
 
 A reader applies a message exactly if its position, ``(epoch, sequence)``, is higher than the one that it holds. So two
 things have to be noticed and put right. The database may be older than what was published from it: a backup was
@@ -89,7 +89,7 @@ class Order:
             announcements: Announces everything again.
             commits: Makes the new order durable before anything is published in it.
             chain: Makes the digests of revisions.
-            alerts: Told when the database went back.
+            alerts: Gets an alert when the database went back.
             clock: Unix seconds.
         """
         self._state = state

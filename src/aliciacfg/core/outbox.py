@@ -67,7 +67,7 @@ class Outbox:
         # The time at which each subject became pending; a newer announcement keeps the time of the one it replaces.
         self._pending = {item.subject: clock() for item in self._current.values() if item.pending}
         self._confirmed: dict[str, Announcement] = {}
-        # The subjects of what became pending since somebody asked.
+        # The subjects of what became pending since the last call.
         self._added: dict[str, None] = {}
         self.on_added: Callable[[], bool] = _not_taken
         self.changed = asyncio.Event()

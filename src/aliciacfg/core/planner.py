@@ -149,8 +149,8 @@ class Planner:
         after = self.document(plan.head(config_id))
         changed = [change.pointer for change in documents.changes(before, after)]
         pointers = ChangedPointers(changed, self._restart_required(record.service, changed) if before else [])
-        told = plan.renew_sequence(config_id) or record
-        self._announce(plan, told, self._views.public(told), pointers)
+        renewed = plan.renew_sequence(config_id) or record
+        self._announce(plan, renewed, self._views.public(renewed), pointers)
         return pointers
 
     def secrets(self, entry: Entry) -> dict[str, str]:

@@ -39,7 +39,7 @@ _UNSTORED = "The store cannot write what the files changed."
 Patience = Literal["all", "endings", "none"]
 """What is put off while a file in force is missing or empty: every change, only the end of configurations, or nothing.
 
-The file watcher puts off everything. Somebody who asks for a load means it, but hardly that services end.
+The file watcher puts off everything. A caller who asks for a load means it, but hardly that services end.
 """
 
 
@@ -72,7 +72,7 @@ class Reloads:
             source_files: Reads the files.
             planner: Plans what they change.
             marks: What the store says about the files in force.
-            reports: Tells people about loads.
+            reports: Reports loads to operators.
             files: The files in force; replaced when a load is durable.
             state: Has the configurations.
             commits: Makes the changes durable.
@@ -302,7 +302,7 @@ class Reloads:
         if served is None:
             return
         async with self._reloading, self._holding_up_little():
-            told, digest = served.told, served.digest
+            changes, digest = served.changes, served.digest
             try:
                 texts = await served.stored_texts()
                 sources = await self._parse(texts)
@@ -312,12 +312,12 @@ class Reloads:
                         plan, sources, (), starting=True, history_sealed=True, migrate=None, dry_run=True
                     )
                     plan.on_commit.append(lambda: self._loaded(load))
-                    plan.on_commit.append(lambda: served.followed(texts, digest, told))
+                    plan.on_commit.append(lambda: served.followed(texts, digest, changes))
                     return load
 
                 load = await self._commits.refresh(FILES, make)
             except SourceError as error:
-                served.refuse(told)
+                served.refuse(changes)
                 self._degrade(error)
                 _log.error("files_refused", problems=[str(problem) for problem in error.problems])
                 return
@@ -361,7 +361,7 @@ class Reloads:
         """Read the files; where several daemons compose from the same, those on the disk or those that serve.
 
         Raises:
-            SourceError: Shared files, or files of the active environment, cannot be used. Whatever else is wrong would
+            SourceError: Shared files, or files of the active environment, cannot be used. What else is wrong would
                 only follow from that: services and values of these files are missing.
         """
         if self._served is not None:
@@ -435,7 +435,7 @@ class Reloads:
                 plan.on_commit.append(self._scrubbing.request)
             return load, await self._planner.result(plan, load, dry_run=dry_run), seals
 
-        # Exclusive: whatever is planned next builds on these files.
+        # Exclusive: the next plan builds on these files.
         load, result, seals = await self._commits.change(FILES, make, dry_run=dry_run, exclusive=True, loads=True)
         warnings = await look_at_files(
             sources,

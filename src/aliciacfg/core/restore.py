@@ -56,7 +56,7 @@ class Restored:
         defined: The services that the files named, by environment.
         active: The active environment.
         requested: The ``ENVIRONMENT`` setting of the last start; None in a new store. Where the store does not say
-            it any more, that of this start: a row that somebody changed moves no home.
+            it any more, that of this start: a tampered row moves no home.
         position: The position of the home after the last write.
         rules: Whether the home has had access rules.
         history_sealed: Whether the whole history was compared with the schemas in force, so that nothing which they

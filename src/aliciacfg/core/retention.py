@@ -62,7 +62,7 @@ class Retention:
             try:
                 await self.apply()
             except Unavailable as error:
-                # The store's condition tells about it, and it is tried again.
+                # The store's condition reports it, and it is tried again.
                 _log.debug("history_not_removed", reason=error.message)
             await asyncio.sleep(_INTERVAL_SECONDS)
 

@@ -1,8 +1,8 @@
-"""The files that serve a home of several daemons: their texts are in the database, whatever is on the disks.
+"""The files that serve a home of several daemons: their texts are in the database; the disks may hold others.
 
 Each daemon has directories of its own, and a machine may have other files than the rest. So what serves is stored in
 the transaction that puts it in force; the others compose from that. The files on a disk come into force when all
-daemons that live show the same ones (``replicas.edit_turn``), when somebody asks a daemon to load its own, or at the
+daemons that live show the same ones (``replicas.edit_turn``), when a daemon is asked to load its own, or at the
 start of a daemon that is alone.
 
 The row is a keyed digest of the texts, a *generation*, and the texts. These are encrypted, because files may hold
@@ -54,7 +54,7 @@ class ServedFiles:
 
     Attributes:
         own_digest: The digest of the files on the disk; empty if they cannot be read.
-        put_back: Whether somebody put an earlier row back into the database, as far as is known.
+        put_back: Whether an earlier row was put back into the database, as far as is known.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class ServedFiles:
         self._differing: tuple[str, ...] = ()
         self._differs_since: float | None = None
         # How often others put something in force, and which of these this daemon has loaded or refused.
-        self._told = self._loaded = self._refused = 0
+        self._changes = self._loaded = self._refused = 0
         if stored is not None and self._is_earlier(stored):
-            self._tell_put_back()
+            self._report_put_back()
         elif stored is not None:
             self._take(stored)
 
@@ -119,12 +119,12 @@ class ServedFiles:
     @property
     def pending(self) -> bool:
         """Whether others put something in force that this daemon has not tried to load yet."""
-        return self._told > max(self._loaded, self._refused)
+        return self._changes > max(self._loaded, self._refused)
 
     @property
     def stale(self) -> bool:
         """Whether others put something in force that this daemon has not loaded."""
-        return self._told != self._loaded
+        return self._changes != self._loaded
 
     @property
     def edited(self) -> bool:
@@ -210,8 +210,8 @@ class ServedFiles:
             row = self._stored
             if row is None or (digest, wrapped) != (self.digest, _wrapped(row)):
                 row = plan.meta[SERVED] = self._next_row(digest, wrapped)
-            told = self._told
-            plan.on_commit.append(lambda: self._note_stored(texts, row, told))
+            changes = self._changes
+            plan.on_commit.append(lambda: self._note_stored(texts, row, changes))
 
         return serve
 
@@ -231,7 +231,7 @@ class ServedFiles:
         """Note what other daemons changed of what serves."""
         row = change.meta.get(SERVED)
         if row is not None and self._is_earlier(row):
-            self._tell_put_back()
+            self._report_put_back()
             row = None
         is_other = False
         if row is not None:
@@ -240,12 +240,12 @@ class ServedFiles:
         if not (is_other or change.schemas):
             return
         # Also if schemas alone came into force, by a migration.
-        self._told += 1
+        self._changes += 1
 
     def _is_earlier(self, row: str) -> bool:
         return _generation(row) < self._generation
 
-    def _tell_put_back(self) -> None:
+    def _report_put_back(self) -> None:
         if not self.put_back:
             _log.error(
                 "served_files_put_back", remedy="find out what wrote to the database; the leader stores them again"
@@ -260,34 +260,34 @@ class ServedFiles:
         self._remember(own=self.digest != before)
 
     @property
-    def told(self) -> int:
+    def changes(self) -> int:
         """How often others put something in force so far."""
-        return self._told
+        return self._changes
 
-    def followed(self, texts: FileTexts, digest: str, told: int) -> None:
+    def followed(self, texts: FileTexts, digest: str, changes: int) -> None:
         """Note that what others put in force is in force here.
 
         Args:
             texts: The texts.
             digest: Their digest.
-            told: ``told`` when they were read.
+            changes: ``changes`` when they were read.
         """
         starting = self._in_force is None
         self._in_force, self._in_force_digest = texts, digest
-        self._loaded = max(self._loaded, told)
+        self._loaded = max(self._loaded, changes)
         self._compare()
         if starting and self._differs_since is not None:
             # No edit that others still wait for.
             self._differs_since -= _REACHES_ALL_SECONDS
 
-    def _note_stored(self, texts: FileTexts, row: str, told: int) -> None:
+    def _note_stored(self, texts: FileTexts, row: str, changes: int) -> None:
         if row != self._stored:
             self._take(row)
-        self.followed(texts, self.digest, told)
+        self.followed(texts, self.digest, changes)
 
-    def refuse(self, told: int) -> None:
+    def refuse(self, changes: int) -> None:
         """Note that what others put in force cannot be loaded here."""
-        self._refused = told
+        self._refused = changes
 
     @property
     def refused(self) -> bool:

@@ -69,8 +69,8 @@ class State:
     Attributes:
         active: The name of the active environment.
         epoch: Raised whenever the database went back.
-        sequence: The highest place that was given to a change which readers are told of; never falls, not even when the
-            change fails.
+        sequence: The highest place that was given to a change that readers are notified of; never falls, not even when
+            the change fails.
         incomplete: Whether configurations may be missing here, because the database is damaged.
         generation: Increased when pending heads are dropped: a plan made before builds on revisions that were never
             stored.
@@ -189,7 +189,7 @@ class State:
                 yield service, record
 
     def changed_after(self, sequence: int, *, overlap_seconds: float = 0.0) -> list[Record]:
-        """Return the newest revision of each configuration that readers were told of after a place of this epoch.
+        """Return the newest revision of each configuration that changed for readers after a place of this epoch.
 
         Deleted ones as well.
 

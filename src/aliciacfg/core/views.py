@@ -29,7 +29,7 @@ _MAX_SEALED_RECORDS = 64
 
 
 class Views:
-    """Renders configurations for readers; register ``on_commit`` with ``Commits`` before whatever renders."""
+    """Renders configurations for readers; register ``on_commit`` with ``Commits`` before the parts that render."""
 
     def __init__(
         self,
