@@ -80,16 +80,16 @@ class Alerts:
             self._again[event] += 1
             return
         self._count_from_now(event)
-        self._tell(event)
+        self._notify(event)
 
     def tell_counted(self) -> None:
-        """Raise an alert about each event that came again since it was told, and begin to count anew."""
+        """Raise an alert about each event that came again since its last one, and begin to count anew."""
         counted, self._again = self._again, {}
         for event, count in counted.items():
             if count:
                 times = "once more" if count == 1 else f"{count} times more"
                 self._count_from_now(event)
-                self._tell(msgspec.structs.replace(event, message=f"{event.message} (This happened {times}.)"))
+                self._notify(msgspec.structs.replace(event, message=f"{event.message} (This happened {times}.)"))
 
     def _count_from_now(self, event: Alert) -> None:
         """Count an event for a second if it comes again; not without an event loop, as in a command."""
@@ -102,7 +102,7 @@ class Alerts:
         if len(self._again) < _MAX_COUNTED:
             self._again[event] = 0
 
-    def _tell(self, event: Alert) -> Alert:
+    def _notify(self, event: Alert) -> Alert:
         """Pass an event to the listeners as an alert of now; return the alert."""
         alert = msgspec.structs.replace(event, timestamp=self._clock())
         for listener in self._listeners:
@@ -139,7 +139,7 @@ class Alerts:
         if known is None or known.message != message or known.problems != tuple(problems):
             self._public[name] = message if shown is None else shown
             event = Alert(kind, message, 0.0, service=service, problems=tuple(problems))
-            self._active[name] = self._tell(event)
+            self._active[name] = self._notify(event)
             self._since.setdefault(name, self._active[name].timestamp)
 
     def clear(self, kind: str, *, of: str = "") -> None:

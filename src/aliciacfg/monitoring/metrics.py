@@ -1,8 +1,8 @@
 """What the daemon counts, in plain numbers; ``exposition`` makes the text that scrapers read.
 
 The counters of Prometheus's library take a lock, which a single event loop does not need; they cost four times as much,
-about 3 % of a cached read over HTTP. The number of series is bounded whatever clients send: the values of labels come
-from closed sets or are limited in number.
+about 3 % of a cached read over HTTP. The number of series is bounded for all that clients may send: the values of
+labels come from closed sets or are limited in number.
 """
 
 from bisect import bisect_left

@@ -17,7 +17,7 @@ _RECOVERED_SECONDS = 120.0
 
 
 class Supervisor:
-    """Keeps tasks running: whatever watches, alerts, patrols or publishes must not end the daemon.
+    """Keeps tasks running: a part that watches, alerts, checks or publishes must not end the daemon.
 
     An error that a task does not expect is a fault of the program. It is logged with its traceback; the alert
     ``internal`` names the task and the type of the error, never its text, because that may quote a value.
@@ -26,11 +26,11 @@ class Supervisor:
 
     - ``AnotherDaemon``: two daemons on one bus would overwrite each other's messages for ever. The caller names it in
       ``fatal``.
-    - ``WentBack``: memory holds what the database has lost, and only a start can tell what is to be served. It is in
+    - ``WentBack``: memory holds what the database has lost, and only a start can find out what to serve. It is in
       ``fatal`` as well.
     - ``OtherFormat``: daemons of a newer version raised the format of the database, which this program cannot write. It
       is in ``fatal`` as well.
-    - A failure of the task that commits (``WriteQueue``): memory and database may differ, and only a start can tell.
+    - A failure of the task that commits (``WriteQueue``): memory and database may differ until the next start.
       It cancels the daemon's main task, and cancellations pass through here.
     - Errors at the start, before anything is served: a daemon that cannot do its work says so and exits.
     """

@@ -243,7 +243,7 @@ class AdminOperations:
         await self._change_keys(caller, "keys_add", add)
         self._audit(caller, "keys_add", key.public.key_id)
         if key.public.key_id in used or used <= {item.key_id for item in self._keys.keys}:
-            # What does not open even now, other alerts tell.
+            # For what does not open even now there are other alerts.
             await self._settle_adoptions()
         if _HISTORY_ALERT in self._alerts.active:
             # The next verification may be ten minutes away.

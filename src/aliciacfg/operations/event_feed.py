@@ -1,8 +1,8 @@
 """What happens in a home, for readers who watch it: each gets what it may know, in order, and without bound on time.
 
 A reader has no queue of its own but a place in the log of changes, so a slow one takes no memory: it goes on where it
-was, or, if the log does not reach back so far any more, is told to read everything again. States such as the health
-are sent as they are when the reader takes them, without those in between.
+was, or, if the log does not reach back so far any more, gets the event to read everything again. States such as the
+health are sent as they are when the reader takes them, without those in between.
 """
 
 import asyncio

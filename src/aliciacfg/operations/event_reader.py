@@ -104,7 +104,7 @@ class EventReader:
         self._last = last
         self._woken = asyncio.Event()
         self._woken.set()
-        # What is to be told before anything else.
+        # Events that go before all others.
         self._first: list[Event] = []
         self._begun = False
         self._next = parts.log.end
@@ -150,14 +150,14 @@ class EventReader:
             self._begin()
         taken = [self._encoded(event) for event in self._first]
         self._first = []
-        taken += self._changes_told()
+        taken += self._take_changes()
         if self._seen != self._states.number:
-            taken += [self._encoded(event) for event in self._states_told() if self._wanted.has(event.kind)]
+            taken += [self._encoded(event) for event in self._take_states() if self._wanted.has(event.kind)]
         return taken
 
     @property
     def place(self) -> Position | None:
-        """The place up to which the reader has been told everything; None while there is more to take."""
+        """The place up to which the reader has all events; None while there is more to take."""
         log = self._parts.log
         return log.place if self._begun and self._next == log.end and not self._first else None
 
@@ -197,7 +197,7 @@ class EventReader:
         return self._readable is None or service in self._readable
 
     def _begin(self) -> None:
-        """Tell the reader where it is, and what it missed."""
+        """Begin with where the reader is, and with what it missed."""
         self._begun = True
         parts, position = self._parts, self._parts.log.place
         missed = self._missed()
@@ -222,10 +222,10 @@ class EventReader:
         # A reader that is cut off before it has the events that it missed must ask for them again.
         first.position = self._last if isinstance(self._last, Position) else position
         self._first.append(first)
-        self._first += [event_of(event) for event in missed if self._tells(event)]
+        self._first += [event_of(event) for event in missed if self._is_wanted(event)]
 
     def _missed(self) -> list[ChangeEvent] | None:
-        """Return what the reader missed and the log does not have; None if it cannot be told."""
+        """Return what the reader missed and the log does not have; None if that is not known."""
         last, log = self._last, self._parts.log
         if not isinstance(last, Position) or last.epoch != log.place.epoch:
             return None
@@ -240,30 +240,30 @@ class EventReader:
         self._next = self._parts.log.end
         self._first.append(event_of(ResetEvent(reason=reason, epoch=position.epoch, sequence=position.sequence)))
 
-    def _changes_told(self) -> list[bytes]:
+    def _take_changes(self) -> list[bytes]:
         log = self._parts.log
         if self._next == log.end:
             return []
         found = log.after(self._next)
         if found is None:
             self._reset("slow")
-            told = [self._encoded(event) for event in self._first]
+            first = [self._encoded(event) for event in self._first]
             self._first = []
-            return told
-        told: list[bytes] = []
+            return first
+        taken: list[bytes] = []
         size = 0
         for item in islice(found, _MAX_TAKEN):
             self._next += 1
-            if self._tells(item.event):
-                told.append(self._encoded_item(item))
-                size += len(told[-1])
+            if self._is_wanted(item.event):
+                taken.append(self._encoded_item(item))
+                size += len(taken[-1])
                 if size > _MAX_TAKEN_BYTES:
                     break
         if self._next != log.end:
             self._woken.set()
-        return told
+        return taken
 
-    def _tells(self, event: ChangeEvent | EnvironmentEvent | ResetEvent) -> bool:
+    def _is_wanted(self, event: ChangeEvent | EnvironmentEvent | ResetEvent) -> bool:
         """Return whether the reader may and wants to know of an event."""
         if not isinstance(event, ChangeEvent):
             return self._wanted.has(KINDS[type(event)])
@@ -275,7 +275,7 @@ class EventReader:
             and (not wanted.environments or event.environment in wanted.environments)
         )
 
-    def _states_told(self) -> Iterator[Event]:
+    def _take_states(self) -> Iterator[Event]:
         """Yield the states that changed since the last call."""
         states, seen = self._states, self._seen
         self._seen = states.number

@@ -52,7 +52,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedParts:
-    """What the feed tells of.
+    """What the feed reports.
 
     Attributes:
         state: Has the active environment.

@@ -167,8 +167,8 @@ class Explainer:
     def _redacted(self, pointer: str, value: Json, *, secret: bool) -> Json:
         """Redact the secrets of a value.
 
-        In a file of secrets, every string is one whatever the schema says; so it is in what stands where a string would
-        be a secret.
+        In a file of secrets, every string is one, also if the schema says otherwise; so it is in what stands where a
+        string would be a secret.
         """
         secret = secret or (isinstance(value, dict | list) and self._schema.expects_secret(pointer))
         if isinstance(value, dict):

@@ -85,7 +85,7 @@ class Health:
         return Answer.of(self.now())
 
     async def alerts(self, _caller: Caller, _request: Request) -> Answer:
-        """List the conditions that alerts tell of and that are not over, with details that are not in the health."""
+        """List the conditions of alerts that are not over, with details that are not in the health."""
         items = [
             AlertItem(
                 name=name,

@@ -19,7 +19,7 @@ class Identity:
         self._files = files
 
     async def whoami(self, caller: Caller, _request: Request) -> Answer:
-        """Return who the caller is, and what it may do; for everybody, also without a token."""
+        """Return who the caller is, and what it may do; for every caller, also without a token."""
         access = self._authorizer.access
         token = None if caller.token_id is None else self._authorizer.tokens.get(caller.token_id)
         return Answer.of(

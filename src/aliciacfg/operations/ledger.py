@@ -135,7 +135,7 @@ class Ledger:
             try:
                 await self._shared.remove_answers(older_than_seconds=KEPT_SECONDS)
             except Unavailable as error:
-                # The store's condition tells about it.
+                # The store's condition reports it.
                 _log.debug("answers_not_removed", reason=error.message)
             await asyncio.sleep(_REMOVAL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The operations of one daemon, whatever the transport."""
+"""The operations of one daemon, for every transport."""
 
 from dataclasses import dataclass, field
 
@@ -33,9 +33,9 @@ class ConfigService:
         environments: The operations that change every configuration of an environment.
         admin: The operations for administrators.
         health: The health of the daemon.
-        identity: Tells callers who they are.
+        identity: Says who a caller is.
         registrations: Handles the registrations and reports of services.
-        events: Tells readers what happens.
+        events: Has the streams of events.
         workload: Gives each caller its share of the processor.
         ledger: Keeps the answers to writes, where several daemons serve the home.
         following: Follows the other daemons; None where one serves the home alone.

@@ -62,7 +62,7 @@ class _Account:
     Attributes:
         under_way: How many are under way.
         running: The forecast of what is under way.
-        turns: What waits, first come first served: its operation, and the future that gives the turn and tells the
+        turns: What waits, first come first served: its operation, and the future that gives the turn and names the
             forecast with which it counts.
         waiting: How many of these there are, by operation.
         forecasts: What a request took lately at most, by operation; ``averages`` in the mean.

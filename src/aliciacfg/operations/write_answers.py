@@ -59,7 +59,7 @@ class WriteAnswers:
             last_updated=record.timestamp,
             environment=record.environment,
             revision=record.revision,
-            sequence=told_sequence(before, after, dry_run=dry_run),
+            sequence=sequence_after(before, after, dry_run=dry_run),
             epoch=self._state.epoch,
             checksum=record.checksum,
             message=_message(before, after, dry_run=dry_run),
@@ -140,8 +140,8 @@ async def entry_difference(before: Entry, after: Entry) -> list[JsonObject]:
     return await asyncio.to_thread(difference, before, after)
 
 
-def told_sequence(before: Entry, after: Entry, *, dry_run: bool) -> int:
-    """Return the place of what readers are told after a write: the present one for a dry run, 0 if there is none."""
+def sequence_after(before: Entry, after: Entry, *, dry_run: bool) -> int:
+    """Return the place of a configuration after a write: the present one for a dry run, 0 if there is none."""
     record = (before if dry_run else after).record
     return 0 if record is None else record.home_sequence
 

@@ -58,7 +58,7 @@ class Wanted:
     stored: bool = False
     form: misplaced_fields.Form | None = None
 
-    def tell(self, error: InvalidDocument) -> ValidationFailed:
+    def refusal(self, error: InvalidDocument) -> ValidationFailed:
         """Return a refusal for the caller: it quotes what the caller sent, and nothing else."""
         sent: JsonObject = {} if self.stored else self.sent
         return ValidationFailed(error.message, [for_sender(finding, sent) for finding in error.findings])
@@ -196,7 +196,7 @@ class WritePlanner:
                 plan, config_id, effective=effective, overlay=overlay, refuse_breaking=refuse_breaking, sealed=sealed
             )
         except InvalidDocument as error:
-            raise wanted.tell(error) from error
+            raise wanted.refusal(error) from error
         return PlannedChange(planner, entry, after, effective, plan.redacted.get(config_id))
 
     def record_trial(
@@ -329,7 +329,7 @@ class WritePlanner:
                         problems=error.problems,
                     )
                 )
-            raise wanted.tell(self._located(error, config_id, base, entry, wanted)) from error
+            raise wanted.refusal(self._located(error, config_id, base, entry, wanted)) from error
 
     def _located(
         self, error: InvalidDocument, config_id: ConfigId, base: JsonObject, entry: Entry, wanted: Wanted

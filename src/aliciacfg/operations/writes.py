@@ -28,7 +28,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Forbidden, InvalidDocument, InvalidRequest, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.operations.ledger import answered
-from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, told_sequence, unknown_names
+from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, sequence_after, unknown_names
 from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced, restored, without_sending
 from aliciacfg.sealing.sealed_documents import sealed_document
 
@@ -126,7 +126,7 @@ class WriteOperations:
                     service=service,
                     environment=config_id.environment,
                     revision=after.record.revision if after.record else 1,
-                    sequence=told_sequence(entry, after, dry_run=request.dry_run),
+                    sequence=sequence_after(entry, after, dry_run=request.dry_run),
                     epoch=self._state.epoch,
                     message=f"{service} {verb} no configuration in {config_id.environment} any more",
                     remains=False,
@@ -173,7 +173,7 @@ class WriteOperations:
                 effective = await self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
                 details += unknown_names(planner, config_id, effective)
             except InvalidDocument as error:
-                problems += wanted.tell(error).problems
+                problems += wanted.refusal(error).problems
         if not opaque:
             self._planner.record_trial(caller, "validate", config_id, planner, entry, wanted)
         warnings = [detail.message for detail in details]

@@ -18,7 +18,7 @@ class EditTurn:
     def comes(self, own: str, served: str, *, edited: bool) -> bool:
         """Return whether it is.
 
-        Files that are merely others than what serves are not enough. Where somebody had the files of one machine put in
+        Files that are merely others than what serves are not enough. Where the files of one machine were put in
         force, and that machine is lost, the rest would take their older ones over as if they were an edit.
 
         Args:

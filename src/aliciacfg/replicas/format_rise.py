@@ -17,7 +17,7 @@ SETTLED_SECONDS = 10.0
 """All daemons that report have to know the format for so long: one that hangs for a moment is not left behind."""
 
 _LOOK_SECONDS = 1.0
-# Somebody reads a table that is to be changed; meanwhile everything goes on.
+# Another session reads a table that is to be changed; meanwhile everything goes on.
 _AGAIN_SECONDS = 10.0
 
 

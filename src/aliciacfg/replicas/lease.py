@@ -12,7 +12,7 @@ from aliciacfg.storage.store import SharedHome
 _log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 3.0
-"""How long a lease lasts: for so long nobody leads after a leader has died."""
+"""How long a lease lasts: for so long no daemon leads after a leader has died."""
 
 _RENEWAL_SECONDS = 1.0
 _RELEASE_SECONDS = 2.0
@@ -39,7 +39,7 @@ class Lease:
 
         Args:
             shared: Has the lease.
-            leadership: Is told of it.
+            leadership: Gets the result.
             replica: The id of this daemon.
             may_lead: Returns whether this daemon may take the lease, or with True whether it may keep it.
             seconds: How long the lease lasts from each renewal on.

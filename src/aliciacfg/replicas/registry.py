@@ -1,4 +1,4 @@
-"""What the daemons of a home tell each other of themselves, once a second, in the database."""
+"""What the daemons of a home report to each other, once a second, in the database."""
 
 import asyncio
 import time
@@ -107,7 +107,8 @@ class Registry:
     def state(self, row: Replica) -> ReplicaState:
         """Return how a daemon is, by its last report.
 
-        While the database could not be read, nobody could report; so nobody is gone until all had time to do so again.
+        While the database could not be read, no daemon could report; so none counts as gone until all had time to do so
+        again.
         """
         if row.silent > GONE_SECONDS and self._lasts(self._readable_since, GONE_SECONDS):
             return "gone"
@@ -150,7 +151,7 @@ class Registry:
         self._raise_alerts()
 
     def read(self) -> list[Replica]:
-        """Return ``rows`` as they are at most two seconds later; it asks nothing of the database, whoever wants it.
+        """Return ``rows`` as they are at most two seconds later; it asks nothing of the database.
 
         Raises:
             Unavailable: The reports cannot be read at present.
@@ -211,7 +212,7 @@ class Registry:
         return since is not None and self._clock() - since > seconds
 
     def _raise_alerts(self) -> None:
-        """Raise what is wrong with the home, and clear what no longer is; of one that is gone only the leader tells."""
+        """Raise what is wrong with the home, and clear what no longer is; that one is gone, only the leader reports."""
         gone = {row.name: row for row in self.gone} if self._leading() else {}
         for name, row in gone.items():
             self._alerts.raise_(

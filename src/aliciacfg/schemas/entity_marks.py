@@ -4,7 +4,7 @@
     x-home-assistant: {name: Wake word, icon: "mdi:microphone", unit: s, step: 0.5, read_only: true}
 
 ``false`` leaves a feature flag out where all of them appear. A secret, an address, a port and a user name never appear,
-whatever a schema says, because everybody who may see the home's dashboard would see them.
+even if a schema says otherwise, because every user of the home's dashboard would see them.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 A node stands for the subschemas of a place. Nodes are made when a document first reaches them and are kept as long as
 the schema; places with the same subschemas share one, so that there are at most as many as the schema has combinations
-of subschemas, whatever documents contain. Following ``$ref`` and reading annotations anew for each place of each
+of subschemas, for all documents. Following ``$ref`` and reading annotations anew for each place of each
 document took half of the processor time of a write.
 """
 

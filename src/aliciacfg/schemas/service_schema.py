@@ -20,7 +20,7 @@ from aliciacfg.schemas.validation_messages import Violation, describe
 
 COMPATIBILITY = "compatibility"
 Compatibility = Literal["backward", "none"]
-# Nobody corrects more at once, and an answer with every problem of a hostile document would be many times its size.
+# More are not corrected at once, and an answer with every problem of a hostile document would be many times its size.
 MAX_PROBLEMS = 1000
 
 # A value breaks such a rule, or does not, because of the strings inside it.
@@ -119,7 +119,7 @@ class ServiceSchema:
         return sorted(found, key=lambda finding: finding.pointer)
 
     def place(self, pointer: str) -> str:
-        """Return a pointer as everybody may see it, with ``*`` for each name that the schema does not declare.
+        """Return a pointer as any reader may see it, with ``*`` for each name that the schema does not declare.
 
         Such a name may be confidential, for example in a map from a person to a number.
         """

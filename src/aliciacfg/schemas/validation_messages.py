@@ -1,4 +1,4 @@
-"""The wording of validation problems: type and length for everybody, the value only for whoever sent it."""
+"""The wording of validation problems: type and length for any reader, the value only for its sender."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -9,7 +9,7 @@ from aliciacfg.documents import Json, JsonObject, escape, find, normalise
 from aliciacfg.errors import Finding, Problem
 
 Placing = Callable[[str], str]
-"""Returns the pointer of a place as everybody may see it."""
+"""Returns the pointer of a place as any reader may see it."""
 
 
 class Violation(NamedTuple):
@@ -35,7 +35,7 @@ def describe(
     Args:
         violation: The rule that is broken.
         document: The document that breaks it.
-        is_sensitive: Tells of the JSON Pointer of a place that breaks a rule whether no text may quote its value.
+        is_sensitive: Returns of the JSON Pointer of a place that breaks a rule whether no text may quote its value.
         placing: Of the schema.
     """
     pointer, keyword, expected = violation
@@ -126,7 +126,7 @@ _EXPECTED: Mapping[str, str] = {
 
 
 def kind(value: Any) -> str:
-    """Return the type of a value, with the length of a string: what everybody may read about it."""
+    """Return the type of a value, with the length of a string: what any reader may see of it."""
     match value:
         case str():
             return f"a string of {_count(len(value), 'character')}"

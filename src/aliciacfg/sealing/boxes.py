@@ -31,7 +31,7 @@ DIGEST_KEY_BYTES = 32
 _RECENT_DIGESTS = 512
 _SHORT_SECRET = 256
 
-# What begins like this was meant as a sealed value, whatever its version.
+# What begins like this was meant as a sealed value, of any version.
 _ANY_VERSION = re.compile(r"sealed:v[0-9]+:", re.ASCII)
 _FORM = re.compile(r"sealed:v1:([0-9a-f]{16}):([A-Za-z0-9_-]+)", re.ASCII)
 _NAMED = re.compile(rb"sealed:v1:([0-9a-f]{16}):")
@@ -93,7 +93,7 @@ class PublicKey:
         raw: Its 32 bytes.
 
     Raises:
-        UnusableKey: The bytes are not a public key, or one of a private key that everybody knows.
+        UnusableKey: The bytes are not a public key, or one of a private key that is generally known.
     """
 
     raw: bytes
@@ -246,7 +246,7 @@ class Keyring:
 
     Attributes:
         current: The id of the key that seals.
-        public_key: The public key of the key that seals, with which everybody can seal values for the daemon.
+        public_key: The public key of the key that seals, with which anyone can seal values for the daemon.
     """
 
     def __init__(self, *, current: str, keys: Iterable[PrivateKey], digest_key: bytes) -> None:

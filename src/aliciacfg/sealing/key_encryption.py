@@ -30,7 +30,7 @@ class KeyEncryptionKey:
     """A key-encryption key.
 
     Attributes:
-        key_id: 16 hex digits that tell it from others and nothing about it.
+        key_id: 16 hex digits that distinguish it from others and reveal nothing about it.
     """
 
     def __init__(self, key: bytes) -> None:

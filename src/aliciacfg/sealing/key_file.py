@@ -44,7 +44,7 @@ class AdoptionNote(msgspec.Struct, frozen=True):
         key_name: The short name of the key that wrote them; empty if they had no codes.
         rows: How many they were; 0 if the process ended before it noted that.
         kept_in: The directory in the data directory that holds the database as it was before; empty if there is none.
-        pending: Whether people have to be told: neither was the earlier key file added, nor the loss acknowledged.
+        pending: Whether an alert is due: neither was the earlier key file added, nor the loss acknowledged.
     """
 
     at: float
@@ -112,7 +112,7 @@ class KeyFile:
         self.store = store
         # Keys are changed in a thread, while the event loop may note a token.
         self._writing = threading.Lock()
-        # Held for a moment only: whoever changes keys may wait for the database.
+        # Held for a moment only: a change of keys may wait for the database.
         self._taking = threading.Lock()
         self._take(_parse(content, store.name))
 
@@ -147,7 +147,7 @@ class KeyFile:
 
     @classmethod
     def create(cls, store: KeyStore | Path, *, now: float) -> "KeyFile":
-        """Store a new key; if somebody else stored keys just now, return those.
+        """Store a new key; if another process stored keys just now, return those.
 
         Raises:
             KeyFileError: It cannot be written.

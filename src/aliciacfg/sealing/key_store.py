@@ -33,8 +33,8 @@ class KeyStore(Protocol):
         """Replace the content durably.
 
         Args:
-            change: Returns the new content; is given what is stored, or None if there is nothing, or nobody but the
-                caller can have changed it. If it raises, the content stays as it was.
+            change: Returns the new content; is given what is stored, or None if there is nothing, or only the caller
+                can have changed it. If it raises, the content stays as it was.
 
         Raises:
             KeyFileError: It cannot be written, and stays as it was.

@@ -12,7 +12,7 @@ from nacl.secret import SecretBox
 from aliciacfg.errors import AliciacfgError
 
 MIN_LENGTH = 12
-"""A passphrase has at least so many characters: whoever finds the file can try as many as they like."""
+"""A passphrase has at least so many characters: who has the file can try as many as they like."""
 
 _SALT_BYTES = nacl.pwhash.argon2id.SALTBYTES
 # Half a second for a try, in 64 MiB, which the smallest computer of a home has.

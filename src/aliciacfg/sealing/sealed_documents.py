@@ -142,7 +142,7 @@ def reusable_boxes(record: Record, secrets: Mapping[str, str], keyring: Keyring)
     """Return the boxes of a revision that still serve, by JSON Pointer: sealed with the daemon's current key.
 
     A write changes few secrets, and each box that it need not make saves it 50 µs. That two revisions have the same box
-    tells no more than ``changed``, which lists the secrets that differ.
+    shows no more than ``changed``, which lists the secrets that differ.
 
     Args:
         record: The revision.

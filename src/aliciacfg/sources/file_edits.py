@@ -99,7 +99,7 @@ class FileEdits:
         """Write every file that changes, each atomically.
 
         Raises:
-            SourceError: Somebody else has changed a file since the edit was made; nothing is written.
+            SourceError: A file was changed since the edit was made; nothing is written.
             OSError: A file cannot be written; those before it have their old content again.
         """
         changed = [path for path, before in self._before.items() if path in self.texts and _read(path) != before]

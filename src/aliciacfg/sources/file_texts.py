@@ -14,7 +14,7 @@ SCHEMAS = "schemas"
 class FileTexts(msgspec.Struct, frozen=True):
     """What is read of the disk, before it is parsed.
 
-    Names are relative to a home whose directories are called ``environments`` and ``schemas``, whatever the settings
+    Names are relative to a home whose directories are called ``environments`` and ``schemas``, whichever the settings
     call them on one machine.
 
     Attributes:

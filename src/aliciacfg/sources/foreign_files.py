@@ -74,7 +74,7 @@ class ForeignFile:
 
 
 def form_of(path: Path) -> Form | None:
-    """Return the form of a file by its name; None if the name does not tell."""
+    """Return the form of a file by its name; None if the name does not say."""
     if path.name == ".env" or path.name.startswith(".env."):
         return "env"
     return _FORMS.get(path.suffix.lower())

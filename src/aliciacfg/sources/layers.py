@@ -149,7 +149,7 @@ class Environment:
             pointer = pointer.rpartition("/")[0]
 
     def located(self, service: str, finding: Finding) -> Problem:
-        """Return a problem of a service's document, as everybody may see it, with the file and line that caused it."""
+        """Return a problem of a service's document, as any reader may see it, with the file and line that caused it."""
         file, line = self.locate(service, finding.pointer)
         where = file if line is None else f"{file}:{line}"
         shown = finding.shown

@@ -57,7 +57,7 @@ class _Found:
         set_aside: The problems of files that are ignored.
         files: As ``Sources.files``.
         edits: Texts that count in place of the files, by path.
-        only: Every file that there is, whatever the directories hold; None for those of the directories.
+        only: All files, in place of those of the directories; None for those of the directories.
     """
 
     edits: Mapping[Path, str] = field(default_factory=dict[Path, str])
@@ -114,7 +114,7 @@ def load(
 ) -> Sources:
     """Load all files.
 
-    A file whose name is not UTF-8 or has characters that cannot be seen is set aside: nobody can have meant it.
+    A file whose name is not UTF-8 or has characters that cannot be seen is set aside: it cannot be meant.
 
     Args:
         environments_dir: The directory of ``base.yaml``, ``<environment>.yaml``, ``<environment>-secrets.yaml`` and
@@ -285,7 +285,7 @@ def _environment_file(
         text: Its content.
         label: Its name in problems.
         variables: The values of ``${NAME}``.
-        unset: JSON Pointers of places that are null, whatever the file says.
+        unset: JSON Pointers of places that are null in place of what the file says.
 
     Raises:
         SourceError: It has problems.

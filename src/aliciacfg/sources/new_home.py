@@ -17,7 +17,7 @@ ENVIRONMENTS, SCHEMAS = "environments", "schemas"
 _IGNORED = ".gitignore"
 # What a directory of environments or schemas has at most when there is no home in it yet.
 _ENDINGS = (".yaml", ".json")
-# In a working copy somebody may have put secrets and rules beside the example.
+# In a working copy there may be secrets and rules beside the example.
 _PRIVATE = ("-secrets.yaml", "access.yaml")
 _CARRIED = (*_ENDINGS, ".example")
 

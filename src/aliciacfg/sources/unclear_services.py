@@ -7,7 +7,7 @@ from aliciacfg.schemas.near_misses import near_miss
 from aliciacfg.sources.broker_accounts import only_in_secrets
 from aliciacfg.sources.layers import BASE, Environment, Sources, is_secrets_file
 
-# Comparing two names takes some microseconds; of 10,000 services nobody waits for all with all.
+# Comparing two names takes some microseconds; all pairs of 10,000 services would take minutes.
 _MAX_PAIRS = 50_000
 MAX_OTHERS = 500
 

@@ -451,7 +451,7 @@ export interface paths {
         };
         /**
          * Who the caller is, and what it may do
-         * @description Return who the caller is, and what it may do; for everybody, also without a token.
+         * @description Return who the caller is, and what it may do; for every caller, also without a token.
          */
         get: operations["whoami"];
         put?: never;
@@ -471,7 +471,7 @@ export interface paths {
         };
         /**
          * List the alerts that are not over
-         * @description List the conditions that alerts tell of and that are not over, with details that are not in the health.
+         * @description List the conditions of alerts that are not over, with details that are not in the health.
          *
          *     With access rules: for administrators.
          */
