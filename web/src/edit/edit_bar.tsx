@@ -8,6 +8,7 @@ import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
 import { counted } from "../ui/words.ts";
+import { appliedText } from "./applied_text.ts";
 import { Authors } from "./conflict_choice.tsx";
 import { authorOf } from "./revisions.ts";
 import type { OtherDraft, Session } from "./session.ts";
@@ -33,9 +34,10 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
   useRoom(box);
   const problems = unsent(session.edits.value);
   const edited = count > 0 || broken;
+  const fate = useFate(session);
   return (
     <section class="edit-bar" aria-label="Unsent edits" ref={box}>
-      <Applied session={session} reviewing={reviewing} onUndo={onUndo} />
+      <Applied session={session} fate={fate} reviewing={reviewing} onUndo={onUndo} />
       {session.conflicts.value.length === 0 && <Newer session={session} />}
       <Restored session={session} onDiscard={onDiscard} />
       {session.others.value.map((other) => (
@@ -87,7 +89,7 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
           </div>
         </div>
       )}
-      <Announcement>{announced(session)}</Announcement>
+      <Announcement>{announced(session, fate)}</Announcement>
     </section>
   );
 }
@@ -118,22 +120,50 @@ export function DiscardDialog({ session, onClose }: { session: Session; onClose:
   );
 }
 
-function announced(session: Session): string {
-  const [applied, news, conflicts] = [session.applied.value, session.news.value, session.conflicts.value];
+function announced(session: Session, fate: Fate | undefined): string {
+  const [news, conflicts] = [session.news.value, session.conflicts.value];
   if (conflicts.length > 0) return `${counted(conflicts.length, "place")} that you edited changed meanwhile.`;
   if (news !== undefined) {
     const author = authorOf(news);
     // Said once, with everything that there is to say.
     return author === undefined ? "" : `Revision ${news.revision} by ${author} is shown.`;
   }
-  return applied === undefined ? "" : `Revision ${applied.revision} is ${applied.waits ? "saved" : "in force"}.`;
+  return fate?.text ?? "";
+}
+
+/** What became of the last write of this page. */
+interface Fate {
+  text: string;
+  waits: boolean;
+}
+
+function useFate(session: Session): Fate | undefined {
+  const { data: daemon } = useResource("health", health, ["health", "environment"]);
+  const applied = session.applied.value;
+  if (applied === undefined) return undefined;
+  // Until it is back, however long that takes.
+  const waits = applied.waits && (daemon?.mqtt_connected === false || (daemon?.outbox_pending ?? 0) > 0);
+  const { revision } = applied;
+  const newest = session.base.value.revision;
+  const { environment } = session;
+  return { waits, text: appliedText({ revision, newest, environment, active: daemon?.environment, waits }) };
 }
 
 /** What had the focus once; who comes back to the screen is not taken there again. */
 const seen = new WeakSet<object>();
 
 /** What this page applied last. Takes the focus, because the button that was pressed is gone. */
-function Applied({ session, reviewing, onUndo }: { session: Session; reviewing: boolean; onUndo: () => void }) {
+function Applied({
+  session,
+  fate,
+  reviewing,
+  onUndo,
+}: {
+  session: Session;
+  fate: Fate | undefined;
+  reviewing: boolean;
+  onUndo: () => void;
+}) {
   const applied = session.applied.value;
   const line = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -141,19 +171,12 @@ function Applied({ session, reviewing, onUndo }: { session: Session; reviewing: 
     seen.add(applied);
     line.current?.focus({ preventScroll: true });
   }, [applied, reviewing]);
-  const { data: daemon } = useResource("health", health, ["health", "environment"]);
-  if (applied === undefined) return null;
-  const { revision, before, changes, restart, how } = applied;
-  // Until it is back, however long that takes.
-  const waits = applied.waits && (daemon?.mqtt_connected === false || (daemon?.outbox_pending ?? 0) > 0);
+  if (applied === undefined || fate === undefined) return null;
+  const { before, changes, restart, how } = applied;
   return (
-    <div class={`line ${waits ? "info" : "good"}`} tabIndex={-1} ref={line}>
+    <div class={`line ${fate.waits ? "info" : "good"}`} tabIndex={-1} ref={line}>
       <p>
-        <strong>
-          {waits
-            ? `Revision ${revision} is saved, and will be published when the broker is back.`
-            : `Revision ${revision} is in force.`}
-        </strong>{" "}
+        <strong>{fate.text}</strong>{" "}
         {how === "rollback"
           ? `What revision ${before} changed is undone: ${counted(changes.length, "place")}.`
           : `${counted(changes.length, "place")} changed.`}

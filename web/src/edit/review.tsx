@@ -169,7 +169,7 @@ function Effects({
         <Notice tone="warning" title={`${session.environment} is protected.`}>
           <p>
             {trial.write.revision === 0
-              ? "The change is applied only if there is no configuration still."
+              ? `It is applied only while ${session.service} has no configuration here.`
               : `The change is applied only while revision ${trial.write.revision}, which you see here, is the newest one.`}
           </p>
         </Notice>

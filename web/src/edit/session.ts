@@ -80,7 +80,7 @@ export class Session {
   readonly others = signal<OtherDraft[]>([]);
   /** Whether the browser does not keep drafts: its storage is full or denied. */
   readonly unkept = signal(false);
-  /** The last write of this page, until it was undone or others changed something. */
+  /** The last write of this page, until it is undone or dismissed. */
   readonly applied = signal<(Applied & { revision: number; before: number }) | undefined>(undefined);
 
   #writing = false;

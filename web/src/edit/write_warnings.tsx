@@ -29,7 +29,7 @@ export function HiddenValues({ answer }: { answer: WriteAnswer }) {
   return (
     <Disclosure
       name="-hidden"
-      summary={`${hidden.length === 1 ? "A value of a file is" : `${hidden.length} values of files are`} hidden by the change, until it is taken back`}
+      summary={`The change replaces ${hidden.length === 1 ? "a value of a file" : `${hidden.length} values of files`} until it is taken back`}
     >
       <Texts of={hidden} />
     </Disclosure>

@@ -280,8 +280,11 @@ let active: Json | undefined;
 /** The kinds of which this stream has sent a state. */
 const sent = new Set<string>();
 let isResumed = false;
-/** The kinds of events that a new stream does not begin with: what came between two streams is missed. */
-const NEWS: readonly string[] = ["instances", "tokens", "audit"];
+/**
+ * What may have changed between two streams without an event: kinds that no stream begins with, and the counters and the
+ * running time in the health, which are others after a restart.
+ */
+const NEWS: readonly string[] = ["instances", "tokens", "audit", "health"];
 
 /** Take an event of the stream: load again what it makes out of date. */
 export function receive(event: ServerEvent): void {

@@ -119,6 +119,16 @@ test("what no stream begins with is loaded again with each new stream, and with 
   assert.equal(loads.length, 3);
 });
 
+test("the health is loaded again with each new stream: another daemon may have started, and be as healthy", async () => {
+  shown(["health", "environment"]);
+  await later();
+  loads[0]?.answer("running for a day");
+  await settled();
+  hello("prod", true);
+  await later();
+  assert.equal(loads.length, 2);
+});
+
 test("an attempt that fails as the one before is no news, and one that fails otherwise is", async () => {
   const refusal = (message: string) => new RequestError("unavailable", 503, message, [], {});
   const messages = ["the files cannot be used", "the files cannot be used", "the database is away"];
