@@ -487,7 +487,7 @@ async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console
 
 
 async def test_the_health_is_told_in_words_and_without_events_too(module_daemon: Daemon, console: Console):
-    """A page for which no stream is left says so, and is live as soon as there is one."""
+    """A page for which no stream is left says so, and is live as soon as there is one; so is the tab that is used."""
     console.allow(r"status 503: GET \S+/events")
     page = await console.page()
 
@@ -506,6 +506,16 @@ async def test_the_health_is_told_in_words_and_without_events_too(module_daemon:
     version = module_daemon.http("GET", "/health").json["version"]
     for said in ("connected", "in force", "A load balancer may send requests here.", "leads", version):
         await expect(page.locator("main")).to_contain_text(said)
+    # A browser opens few connections to one daemon, so that only some tabs have a stream: those that were used last.
+    await page.evaluate(
+        """() => {
+          const others = new BroadcastChannel("aliciacfg event streams");
+          for (const id of ["1", "2", "3"]) others.postMessage({ id, used: Date.now() + 1e6, asks: false });
+        }"""
+    )
+    await expect(page.get_by_text("not live", exact=True)).to_be_visible()
+    await page.evaluate("dispatchEvent(new Event('focus'))")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
 
 
 async def test_a_screen_that_fails_leaves_the_rest_of_the_page(module_daemon: Daemon, console: Console):

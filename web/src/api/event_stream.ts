@@ -5,6 +5,7 @@
 import { signal } from "@preact/signals";
 import { address, headers, RequestError, refused, token } from "./client.ts";
 import { type Json, parse } from "./json.ts";
+import { StreamPlaces } from "./stream_places.ts";
 
 export interface ServerEvent {
   /** The kind of the event, such as `change`. */
@@ -15,7 +16,7 @@ export interface ServerEvent {
 
 /** Whether the page hears of changes: `live`, `connecting`, or why it does not. */
 export const connection = signal<"connecting" | "live" | "lost" | "refused">("connecting");
-/** The daemon's code, such as `busy`, while the connection is `refused`. */
+/** The daemon's code, such as `busy`, while the connection is `refused`; `tabs` if other tabs have all streams. */
 export const refusal = signal<string | undefined>(undefined);
 
 const SILENCE_MS = 40_000;
@@ -24,6 +25,7 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
 /** Whoever is refused stays refused until somebody enters another token, or changes the rules. */
 const REFUSED_DELAY_MS = 60_000;
+const ASK_TABS_MS = 60_000;
 
 /** Split the lines of an event stream into events. */
 export class EventParser {
@@ -57,15 +59,41 @@ export class EventParser {
   }
 }
 
+let places = new StreamPlaces(undefined);
+
+/** Return what connects the tabs of all pages of this origin, whose connections the browser counts together. */
+function channel(): BroadcastChannel | undefined {
+  const [page] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
+  // With HTTP/2 or 3, as behind a proxy, one connection carries all streams.
+  return /^h[23]/.test(page?.nextHopProtocol ?? "") ? undefined : new BroadcastChannel("aliciacfg event streams");
+}
+
+/** Have the tab that is used last be one of those with a stream. */
+function watchUse(stopping: AbortSignal): void {
+  const use = () => {
+    if (!document.hidden) places.use();
+  };
+  use();
+  window.addEventListener("focus", use, { signal: stopping });
+  document.addEventListener("visibilitychange", use, { signal: stopping });
+  window.addEventListener("pageshow", use, { signal: stopping });
+  window.addEventListener("pagehide", () => places.leave(), { signal: stopping });
+  const timer = setInterval(() => places.ask(), ASK_TABS_MS);
+  stopping.addEventListener("abort", () => clearInterval(timer));
+}
+
 /**
  * Read the stream until the returned function is called; connect again, from the last event on, when it ends.
  *
- * A tab that nobody looks at closes it after a while: a browser opens few connections to one daemon for all its tabs.
+ * A tab that nobody looks at closes it after a while, and so does one of several where others were used later: a browser
+ * opens few connections to one daemon for all its tabs.
  *
  * @param receive Is called with each event; and with the kind `reconnected` when events may have been missed.
  */
 export function listen(receive: (event: ServerEvent) => void): () => void {
   const stopping = new AbortController();
+  places = new StreamPlaces(channel());
+  watchUse(stopping.signal);
   void run(receive, stopping.signal);
   return () => stopping.abort();
 }
@@ -76,6 +104,12 @@ async function run(receive: (event: ServerEvent) => void, stopping: AbortSignal)
   let connected = false;
   while (!stopping.aborted) {
     await shown(stopping);
+    if (!places.hasPlace.value) {
+      refusal.value = "tabs";
+      connection.value = "refused";
+      await placed(stopping);
+      continue;
+    }
     const attempt = new Attempt(stopping);
     try {
       const body = await open(lastId, attempt.signal);
@@ -132,19 +166,27 @@ async function open(lastId: string | undefined, signal: AbortSignal): Promise<Re
   throw refused(response, body);
 }
 
-/** One connection: it ends when the token changes, the tab stays hidden, the daemon falls silent, or all is over. */
+/**
+ * One connection: it ends when the token changes, the tab stays hidden, others need the place, the daemon falls silent, or
+ * all is over.
+ */
 class Attempt {
   /** Whether it ended for a reason of this page, so that the next one need not wait. */
   deliberate = false;
   readonly #controller = new AbortController();
   readonly #stopping: AbortSignal;
-  readonly #unsubscribe: () => void;
+  readonly #unsubscribe: (() => void)[];
   #silence: ReturnType<typeof setTimeout> | undefined;
   #hidden: ReturnType<typeof setTimeout> | undefined;
 
   constructor(stopping: AbortSignal) {
     this.#stopping = stopping;
-    this.#unsubscribe = onTokenChange(() => this.#abort(true));
+    this.#unsubscribe = [
+      onTokenChange(() => this.#abort(true)),
+      places.hasPlace.subscribe((has) => {
+        if (!has) this.#abort(true);
+      }),
+    ];
     stopping.addEventListener("abort", this.#stop);
     document.addEventListener("visibilitychange", this.#visibility);
     this.#visibility();
@@ -164,7 +206,7 @@ class Attempt {
   end(): void {
     clearTimeout(this.#silence);
     clearTimeout(this.#hidden);
-    this.#unsubscribe();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#stopping.removeEventListener("abort", this.#stop);
     document.removeEventListener("visibilitychange", this.#visibility);
     this.#controller.abort();
@@ -174,7 +216,11 @@ class Attempt {
 
   readonly #visibility = () => {
     clearTimeout(this.#hidden);
-    if (document.hidden) this.#hidden = setTimeout(() => this.#abort(true), HIDDEN_MS);
+    if (!document.hidden) return;
+    this.#hidden = setTimeout(() => {
+      places.leave();
+      this.#abort(true);
+    }, HIDDEN_MS);
   };
 
   #abort(deliberate: boolean): void {
@@ -204,6 +250,22 @@ function shown(stopping: AbortSignal): Promise<void> {
     document.addEventListener("visibilitychange", look);
     stopping.addEventListener("abort", look);
     look();
+  });
+}
+
+/** Wait until this tab is one of those that may have a stream. */
+function placed(stopping: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const unsubscribe = places.hasPlace.subscribe((has) => {
+      if (has) end();
+    });
+    stopping.addEventListener("abort", end);
+    function end(): void {
+      // The first call comes before `subscribe` returns.
+      queueMicrotask(() => unsubscribe());
+      stopping.removeEventListener("abort", end);
+      resolve();
+    }
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { token, unauthorized, useToken } from "../api/client.ts";
-import { connection } from "../api/event_stream.ts";
+import { connection, refusal } from "../api/event_stream.ts";
 import { type Health, health } from "../api/queries.ts";
 import { href, route } from "../router.ts";
 import { servicesHref } from "../screens/services.tsx";
@@ -169,10 +169,14 @@ const CONNECTIONS: Record<typeof connection.value, { tone: Tone; text: string; t
   },
 };
 
+const ELSEWHERE =
+  "Other windows with the console were used later. This one looks for changes every 15 seconds, and at once when you use it.";
+
 function Connection() {
   const { tone, text, title } = CONNECTIONS[connection.value];
+  const isElsewhere = connection.value === "refused" && refusal.value === "tabs";
   return (
-    <span class="state" role="status" title={title}>
+    <span class="state" role="status" title={isElsewhere ? ELSEWHERE : title}>
       <span class="muted">Connection</span> <Tag tone={tone}>{text}</Tag>
     </span>
   );
