@@ -3,13 +3,14 @@
 import { useEffect, useRef } from "preact/hooks";
 import { health } from "../api/queries.ts";
 import { hasSecrets, unsent } from "../form/edits.ts";
-import { useResource } from "../store/resources.ts";
+import { invalidate, useResource } from "../store/resources.ts";
 import { Differences } from "../ui/differences.tsx";
 import { Announcement, Dialog, Problems, Time } from "../ui/elements.tsx";
 import { visible } from "../ui/value_rows.ts";
 import { counted } from "../ui/words.ts";
 import { appliedText } from "./applied_text.ts";
 import { Authors } from "./conflict_choice.tsx";
+import { waitsForBroker } from "./published.ts";
 import { authorOf } from "./revisions.ts";
 import type { OtherDraft, Session } from "./session.ts";
 
@@ -131,6 +132,8 @@ function announced(session: Session, fate: Fate | undefined): string {
   return fate?.text ?? "";
 }
 
+const CONFIRMED_MS = 2000;
+
 /** What became of the last write of this page. */
 interface Fate {
   text: string;
@@ -140,9 +143,13 @@ interface Fate {
 function useFate(session: Session): Fate | undefined {
   const { data: daemon } = useResource("health", health, ["health", "environment"]);
   const applied = session.applied.value;
+  useEffect(() => {
+    // By then the broker has it; or it hangs, which the daemon did not know when it answered.
+    const timer = applied === undefined ? undefined : setTimeout(() => invalidate("health"), CONFIRMED_MS);
+    return () => clearTimeout(timer);
+  }, [applied]);
   if (applied === undefined) return undefined;
-  // Until it is back, however long that takes.
-  const waits = applied.waits && (daemon?.mqtt_connected === false || (daemon?.outbox_pending ?? 0) > 0);
+  const waits = waitsForBroker(applied, session.environment, daemon);
   const { revision } = applied;
   const newest = session.base.value.revision;
   const { environment } = session;

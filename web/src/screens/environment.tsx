@@ -40,15 +40,18 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
           if (item === undefined) return <p>No file defines this environment.</p>;
           if (query.activate === "1" && name !== data.active) {
             return (
-              <Activate
-                item={item}
-                active={data.active}
-                onDone={(message) => {
-                  setDone(message);
-                  // Who went elsewhere meanwhile may have opened the same of another environment.
-                  if (route.peek().path[1] === name) leave("activate", "confirm");
-                }}
-              />
+              <>
+                <RefusedEdits edits={data.refused_edits ?? []} />
+                <Activate
+                  item={item}
+                  active={data.active}
+                  onDone={(message) => {
+                    setDone(message);
+                    // Who went elsewhere meanwhile may have opened the same of another environment.
+                    if (route.peek().path[1] === name) leave("activate", "confirm");
+                  }}
+                />
+              </>
             );
           }
           return (
@@ -79,7 +82,7 @@ function Overview({ item, active, edits, admin }: OverviewProps) {
       </p>
       <p>
         {name === active ? "Services get their configuration of this environment." : `${active} is active.`}
-        {item.protected && " It is protected: a write has to name the revision that it is based on."}
+        {item.protected && ` ${name} is protected: a write has to name the revision that it is based on.`}
       </p>
       <div class="buttons">
         <a class="button" href={href(["services"], { env: name })}>

@@ -155,7 +155,7 @@ function Configurations({ health }: { health: Health }) {
         <a href={href(["services"])}>{health.configs_managed}</a>
       </Fact>
       <Fact name="Last change">
-        <Time seconds={health.last_update} />
+        {health.last_update === null ? "none since the start" : <Time seconds={health.last_update} />}
       </Fact>
       <Fact name="Edits of files">
         {refused.length === 0
@@ -183,9 +183,10 @@ function Bus({ health }: { health: Health }) {
       </Fact>
       <Fact name="Services online">{health.services_online}</Fact>
       <Fact name="Device registry">
-        {typeof health.device_registry === "number" ? `${health.device_registry} devices` : health.device_registry}
+        {typeof health.device_registry === "number"
+          ? counted(health.device_registry, "device")
+          : health.device_registry}
       </Fact>
-      <Fact name="Messages processed">{health.messages_processed}</Fact>
     </Card>
   );
 }
@@ -193,7 +194,8 @@ function Bus({ health }: { health: Health }) {
 function Requests({ health }: { health: Health }) {
   return (
     <Card title="Since the start">
-      <Fact name="Errors of the daemon">{health.errors}</Fact>
+      <Fact name="Requests answered">{health.messages_processed}</Fact>
+      <Fact name="Of them refused or failed">{health.errors}</Fact>
       <Fact name="Writes that were not valid">{health.validation_errors}</Fact>
       <Fact name="Reads answered from memory">{`${(Number(health.cache_hit_rate) * 100).toFixed(0)} %`}</Fact>
     </Card>

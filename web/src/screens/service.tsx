@@ -1,6 +1,7 @@
 /** The screen of one service in one environment: `#/services/NAME?env=…&tab=…`. */
 
 import { useSignal, useSignalEffect } from "@preact/signals";
+import { Fragment } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { type RequestError, token } from "../api/client.ts";
 import { isEqual, type Json, type JsonObject } from "../api/json.ts";
@@ -267,10 +268,13 @@ function NotYet({ data, name, onPlace }: { data: Configuration; name: string; on
       {data.missing.length > 0 && (
         <p>
           Missing:{" "}
-          {data.missing.map((pointer) => (
-            <button key={pointer} type="button" class="link" onClick={() => onPlace(pointer)}>
-              <code>{pointer}</code>
-            </button>
+          {data.missing.map((pointer, index) => (
+            <Fragment key={pointer}>
+              {index > 0 && ", "}
+              <button type="button" class="link" onClick={() => onPlace(pointer)}>
+                <code>{pointer}</code>
+              </button>
+            </Fragment>
           ))}
         </p>
       )}

@@ -198,7 +198,10 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
             : "No service is like that. Clear the search and the filters to see all."}
         </p>
       ) : (
-        <table class="list services" aria-rowcount={found.length + 1}>
+        <table
+          class={`list services${data.invalid.length > 0 ? " with-reasons" : ""}`}
+          aria-rowcount={found.length + 1}
+        >
           <caption class="visually-hidden">{count}</caption>
           <Head sort={sort} />
           <tbody ref={body}>
