@@ -91,16 +91,19 @@ def disk(trial: Trial, tmp_path: Path) -> FailingDisk:
     return made
 
 
-@rounds(1, 20)
+# One form of a fault at a time: each that `make soak` tries is a line of docs/reliability.md.
 @pytest.mark.parametrize(
-    ("fault", "name"),
+    ("fault", "name", "rounds"),
     [
-        ("full", "the disk is full"),
-        rarely("write_fails", "writes to the disk fail"),
-        rarely("sync_fails", "the disk does not keep what was written (fsync fails)"),
-        ("sync_hangs", "the disk hangs"),
-        ("read_fails", "the disk cannot be read"),
-        rarely("read_only", "the disk is mounted read-only"),
+        ("full", "the disk is full", 1),
+        rarely("full", "the disk is full", 20),
+        rarely("write_fails", "writes to the disk fail", 20),
+        rarely("sync_fails", "the disk does not keep what was written (fsync fails)", 20),
+        ("sync_hangs", "the disk hangs", 1),
+        rarely("sync_hangs", "the disk hangs", 20),
+        ("read_fails", "the disk cannot be read", 1),
+        rarely("read_fails", "the disk cannot be read", 20),
+        rarely("read_only", "the disk is mounted read-only", 20),
     ],
 )
 def test_the_disk_fails(trial: Trial, disk: FailingDisk, fault: Fault, name: str, rounds: int):
