@@ -89,6 +89,23 @@ def configure(*, level: str, form: str) -> LineWriter:
     return writer
 
 
+def configure_command() -> None:
+    """Configure logging for a command that serves nothing: warnings go to standard error, among what it prints there.
+
+    Otherwise they would go to standard output, which has the result.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            _without_empty,
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_printable_traceback),
+        ],
+        logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+    )
+
+
 def _is_journal(journal_stream: str) -> bool:
     """Return whether standard error is the stream to systemd's journal that ``JOURNAL_STREAM`` names (systemd.exec(5)).
 

@@ -10,6 +10,7 @@ import pytest
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED
 from aliciacfg.sealing.key_encryption import FILE_NAME, SETTING, KeyEncryptionKey
 from aliciacfg.sealing.key_file import KeyFile
+from builders import valid_config
 from command_runs import run
 from postgres import Postgres
 
@@ -35,6 +36,22 @@ def test_the_keys_of_the_database_are_shown(data: Path):
     text = run("keys", "show", "-o", "table").stdout
     assert f"wrapped by key-encryption key {key.key_id} (data/{FILE_NAME})" in text
     assert "the database postgresql://" in text
+
+
+@pytest.mark.parametrize("command", [["keys", "new"], ["secret", "set", "bell", "/settings/token"]])
+def test_of_a_first_key_only_the_result_is_on_standard_output(
+    command: list[str], tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+):
+    """The warning that the key which wraps it has to be copied is logged on standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALICIACFG_DATABASE_URL", postgres.create())
+    for name in ("environments", "schemas"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "environments" / "dev.yaml").write_text(json.dumps({"services": {"bell": valid_config()}}))
+    done = run("-o", "json", *command, stdin="secret")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)
+    assert f"file=data/{FILE_NAME}" in done.stderr
 
 
 def test_a_key_is_added_without_a_daemon_and_the_others_learn_of_it(data: Path, tmp_path: Path):

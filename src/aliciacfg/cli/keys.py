@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from aliciacfg import logs
 from aliciacfg.api.answers.administration import KeysAnswer
 from aliciacfg.cli import formatting, inputs, notices, options, output, prompts, times
 from aliciacfg.cli.answers import exit_if_refused, print_answer
@@ -318,6 +319,7 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
         settings: Name the data directory.
         create: Make a key file if there is none.
     """
+    logs.configure_command()
     directory = Path(settings.data_dir)
     try:
         store = keys_of(settings)

@@ -52,6 +52,7 @@ def of_home(settings: "Settings", target: Target) -> SealingKey:
     It is the one in the data directory; the first key is made there if no daemon has run yet. With ``--http`` or
     ``--broker``, the daemon that answers there publishes it.
     """
+    from aliciacfg import logs
     from aliciacfg.sealing.key_file import KeyFile
     from aliciacfg.storage.data_directory import DataDirectory
     from aliciacfg.storage.home_keys import keys_of
@@ -66,6 +67,8 @@ def of_home(settings: "Settings", target: Target) -> SealingKey:
             except DataDirectoryInUse:
                 fail(f"a daemon is starting on {settings.data_dir}; try again", EXIT_CODES["unavailable"])
             try:
+                # Of a key that is made there may be a warning.
+                logs.configure_command()
                 store = keys_of(settings)
                 keyring = KeyFile.load_or_create(store, now=time.time()).make_keyring()
                 notices.print_note(f"made the daemon's first key in {store.name}")
