@@ -1,9 +1,11 @@
 """Whole daemons of one home on one PostgreSQL database whose machines do not all have the same files."""
 
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -157,9 +159,17 @@ def test_a_daemon_that_starts_with_other_files_serves_what_serves(
 
 
 def test_a_daemon_that_is_alone_takes_an_edit_over_as_before(make_replicas: Callable[..., list[Daemon]]):
-    """While it runs, and at its start; a broken one is refused, and what served goes on to serve."""
+    """While it runs, and at its start; a broken one is refused, and what served goes on to serve.
+
+    A file whose name cannot be typed is ignored, with an alert until it is gone.
+    """
     (daemon,) = make_replicas("a")
     serves([daemon], 40)
+    ignored = Path(os.fsdecode(os.fsencode(daemon.environments) + b"/caf\xe9.yaml"))
+    ignored.write_text("services: {}")
+    wait_until(lambda: r"environments/caf\xe9.yaml" in health(daemon)["alerts"].get("validation_failed:ignored", ""))
+    ignored.unlink()
+    wait_until(lambda: not health(daemon)["alerts"], why="nothing is ignored any more")
     edit(daemon, 25)
     serves([daemon], 25)
     daemon.stop()

@@ -11,7 +11,7 @@ from aliciacfg.core.plan import Problems
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.counted import counted_are
-from aliciacfg.errors import SourceError
+from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sources.layers import Sources
@@ -93,7 +93,7 @@ class LoadReports:
     def loaded(self, sources: Sources, changes: FileChanges, warnings: FileWarnings) -> None:
         """Report what is wrong with files that were accepted all the same."""
         self._undecryptable(changes)
-        self._set_aside(sources)
+        self.set_aside(sources.set_aside)
         self._log_once("service_unclear", warnings.unclear)
         self._log_once("null_removes_nothing", warnings.nulls)
         self._log_once("name_misspelt", warnings.misspelt)
@@ -112,17 +112,17 @@ class LoadReports:
                 f"values: {_some(warnings.shadowed)}. `aliciacfg unset` removes such a change.",
             )
 
-    def _set_aside(self, sources: Sources) -> None:
-        """Raise an alert about files that are ignored."""
-        if not sources.set_aside:
+    def set_aside(self, problems: Sequence[SourceProblem]) -> None:
+        """Raise an alert about files that are ignored, or clear it."""
+        if not problems:
             self._alerts.clear("validation_failed", of="ignored")
             return
-        named = "; ".join(str(problem) for problem in sources.set_aside[:_MAX_NAMED])
+        named = "; ".join(str(problem) for problem in problems[:_MAX_NAMED])
         self._alerts.raise_(
             "validation_failed",
-            f"{counted_are(len(sources.set_aside), 'file')} ignored, and everything else is served: {named}",
+            f"{counted_are(len(problems), 'file')} ignored, and everything else is served: {named}",
             of="ignored",
-            problems=[problem.shown for problem in sources.set_aside],
+            problems=[problem.shown for problem in problems],
         )
 
     def _log_once(self, event: str, found: list[str]) -> None:

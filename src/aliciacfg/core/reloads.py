@@ -326,6 +326,10 @@ class Reloads:
             self._reports.loaded(sources, load.changes, FileWarnings([], []))
             _log.info("files_followed", count=len(texts.texts))
 
+    async def look_at_ignored(self) -> None:
+        """Report the files on the disk that are ignored: they are no edit, so no load reports them."""
+        self._reports.set_aside(await asyncio.to_thread(self._source_files.ignored))
+
     async def store_again(self, served: ServedFiles) -> None:
         """Store what serves once more: it is missing in the database.
 

@@ -43,6 +43,7 @@ class SharedEdits:
             False if this is to be called again soon.
         """
         await self._served.look()
+        await self._reloads.look_at_ignored()
         if self._served.own_digest == self._served.digest and self._reloads.degraded is not None:
             self._reloads.take_back()
         if self._is_missed():

@@ -160,6 +160,15 @@ def load(
     )
 
 
+def ignored_files(*, environments_dir: Path, schemas_dir: Path) -> tuple[SourceProblem, ...]:
+    """Return the problems of the files that ``load`` would set aside now."""
+    found = _Found()
+    directories: list[tuple[Path, str | None]] = [(environments_dir, None), (schemas_dir, None)]
+    for directory, label in [*directories, *_migrations_of_services(schemas_dir, found)]:
+        _listing(directory, (), found, setting="", label=label)
+    return tuple(found.set_aside)
+
+
 def load_schemas(directory: Path) -> dict[str, ServiceSchema]:
     """Load only the schema files, by service.
 
@@ -389,17 +398,25 @@ def _may_be_directory(path: Path) -> bool:
 
 
 def _load_migrations(schemas_dir: Path, found: _Found) -> dict[str, tuple[MigrationFile, ...]]:
-    loaded: dict[str, tuple[MigrationFile, ...]] = {}
+    return {
+        directory.parent.name: tuple(_migration_files(directory, label, found))
+        for directory, label in _migrations_of_services(schemas_dir, found)
+    }
+
+
+def _migrations_of_services(schemas_dir: Path, found: _Found) -> list[tuple[Path, str]]:
+    """Return the directories of migrations with their names in problems; set those aside of impossible services."""
+    listed: list[tuple[Path, str]] = []
     # If the directory cannot be read, _load_schemas has reported that.
     with contextlib.suppress(OSError):
         for directory in _migration_directories(schemas_dir, found.only):
             service = directory.parent
             label = f"{printable_name(schemas_dir.name)}/{printable_name(service.name)}/{DIRECTORY}"
             if _has_text_name(service):
-                loaded[service.name] = tuple(_migration_files(directory, label, found))
+                listed.append((directory, label))
             else:
                 found.set_aside.append(SourceProblem(f"{label}/", None, _UNTYPED))
-    return loaded
+    return listed
 
 
 def _migration_files(directory: Path, label: str, found: _Found) -> Iterable[MigrationFile]:

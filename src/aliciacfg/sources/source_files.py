@@ -91,8 +91,12 @@ class SourceFiles:
         }
         return FileTexts(texts, unreadable, {name: _text(known.get(name)) for name in wanted})
 
+    def ignored(self) -> tuple[SourceProblem, ...]:
+        """Return the problems of the files on this machine whose names cannot be typed."""
+        return loader.ignored_files(environments_dir=self._environments, schemas_dir=self._schemas)
+
     def parse(self, texts: FileTexts) -> Sources:
-        """Parse texts as if they were the files of this machine.
+        """Parse texts as if they were the files of this machine; what is set aside is what this machine has of that.
 
         Raises:
             SourceError: They cannot be used; lists the problems.
@@ -107,7 +111,7 @@ class SourceFiles:
             variables={name: value for name, value in texts.variables.items() if value is not None},
             only=only,
         )
-        return replace(sources, texts=texts)
+        return replace(sources, texts=texts, set_aside=self.ignored())
 
     def _named_paths(self) -> Iterator[tuple[str, Path]]:
         """Yield the files with their names in ``FileTexts``.
