@@ -287,6 +287,9 @@ def make_daemon(tmp_path: Path, broker: Broker, request: pytest.FixtureRequest) 
     A test file may name the services of their homes in HOME_SERVICES: a start with all takes two thirds more processor
     time. A test of such a file that needs others calls it with ``services``, and with None for all.
     """
+    if "postgres" in request.fixturenames:
+        # Before it, so that no daemon uses a database any more when that is emptied: they would lock each other out.
+        request.getfixturevalue("postgres")
     debug = True if request.path.parent.name == "faults" else None
     named = getattr(request.module, "HOME_SERVICES", None)
     made: list[Daemon] = []
