@@ -486,6 +486,7 @@ async def test_on_a_broker_without_the_list_nobody_is_believed(
         assert done["changed"] == ["/limits/x"]
 
 
+@pytest.mark.sqlite("no session holds requests while a daemon that shares them is away: requesters repeat")
 async def test_requests_held_for_the_daemon_wait_until_the_broker_is_tried(make_daemon: Callable[..., Daemon]):
     """A write that a service sent while the daemon was down is carried out, not refused as unproven."""
     daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}, broker_port=free_port())

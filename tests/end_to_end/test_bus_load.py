@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from aliciacfg.replicas.readiness import LAGGING
 from daemons import Daemon
 from machine import wait_until
 
@@ -65,10 +66,12 @@ def flood(daemon: Daemon) -> Iterator[Flood]:
     made.client.loop_stop()
 
 
-def watch(daemon: Daemon, stop: threading.Event, statuses: set[int]) -> threading.Thread:
+def watch(daemon: Daemon, stop: threading.Event, reasons: set[str]) -> threading.Thread:
+    """Note why the daemon is not ready; empty while it is."""
+
     def look() -> None:
         while not stop.wait(0.2):
-            statuses.add(daemon.http("GET", "/ready").status)
+            reasons.add(daemon.http("GET", "/ready").json.get("reason", ""))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -77,8 +80,8 @@ def watch(daemon: Daemon, stop: threading.Event, statuses: set[int]) -> threadin
 
 def test_every_request_of_a_flood_is_answered_once(daemon: Daemon):
     """Reads beyond what can be sent, and writes beyond what the disk takes: none is lost, or answered twice."""
-    stop, statuses = threading.Event(), set[int]()
-    thread = watch(daemon, stop, statuses)
+    stop, reasons = threading.Event(), set[str]()
+    thread = watch(daemon, stop, reasons)
     with flood(daemon) as client:
         for number in range(READS):
             # Every other one is not answered at once from the cache.
@@ -94,7 +97,9 @@ def test_every_request_of_a_flood_is_answered_once(daemon: Daemon):
         assert client.statuses["unchanged"] <= client.statuses["busy"] / 80
     stop.set()
     thread.join()
-    assert statuses == {200}
+    # On a database that other daemons may write to, a busy machine may keep it from looking for two seconds.
+    assert reasons <= {"", LAGGING}
+    wait_until(lambda: daemon.http("GET", "/ready").status == 200)
     assert daemon.logged("broker_lost") == []
     refused = client.statuses["busy"] + client.statuses["unchanged"]
     assert daemon.config("voice_router")["revision"] == WRITES + 1 - refused, client.statuses

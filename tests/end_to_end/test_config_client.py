@@ -103,6 +103,7 @@ async def test_a_recipient_key_that_is_made_later_opens_the_secrets(home: Daemon
         assert config.current.config["mqtt_config"]["password"] == password
 
 
+@pytest.mark.sqlite("a copy of the file is put back; a server is restored with `aliciacfg restore`, or its own means")
 async def test_it_follows_a_home_through_everything(
     broker: Mosquitto, make_daemon: Callable[..., Daemon], tmp_path: Path
 ):

@@ -96,6 +96,7 @@ def address(daemon: Daemon) -> str:
     return daemon.url.partition("://")[2]
 
 
+@pytest.mark.sqlite("the pages show what a home says that no other daemon serves")
 @pytest.mark.timeout(180)
 def test_the_commands_for_a_home_of_ones_own(tmp_path: Path):
     """Pages that begin in an empty directory (``none``), or beside the files of the 22 services (``files``)."""
@@ -115,6 +116,7 @@ def test_the_commands_for_a_home_of_ones_own(tmp_path: Path):
     assert not failed, "\n\n".join(failed)
 
 
+@pytest.mark.sqlite("the pages show what a home says that no other daemon serves")
 @pytest.mark.timeout(180)
 def test_the_commands_for_the_home_of_init(tmp_path: Path):
     """Pages whose commands are typed beside a daemon that serves what ``aliciacfg init`` lays out."""

@@ -4,6 +4,8 @@ import asyncio
 import resource
 from collections.abc import Callable
 
+import pytest
+
 from daemons import Daemon
 from machine import wait_until
 
@@ -22,6 +24,7 @@ async def test_revisions_count_up_without_gap_over_restarts(daemon: Daemon):
     assert (after["revision"], after["version"]) == (3, "1.0.2")
 
 
+@pytest.mark.sqlite("its disk is full: that of a server is its own")
 async def test_a_full_disk_refuses_writes_and_serves_reads(make_daemon: Callable[..., Daemon]):
     """When the database cannot grow, writes are `unavailable`, nothing changes, and reads go on."""
     daemon = make_daemon()
@@ -43,6 +46,7 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(make_daemon: Callable
     assert (written.status, written.json["revision"]) == (200, 2)
 
 
+@pytest.mark.sqlite("its database is not in the data directory")
 async def test_a_damaged_database_is_told_with_its_remedy(daemon: Daemon):
     """A file that is no database stops the start with a message that says so."""
     await asyncio.to_thread(daemon.stop)

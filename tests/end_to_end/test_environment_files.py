@@ -276,6 +276,7 @@ def test_a_first_start_with_invalid_files_prints_every_problem_and_fails(make_da
     assert "base.yaml" in log
 
 
+@pytest.mark.sqlite("the files that serve a home of several daemons are in the database: test_files_of_replicas.py")
 def test_a_later_start_with_invalid_files_serves_the_last_revisions(home: Daemon):
     """The daemon is degraded: reads and retained messages as before, no writes; repairing the file ends it."""
     before = home.http("GET", "/configs?include=config").json["configs"]

@@ -174,6 +174,7 @@ def home(make_daemon: Callable[..., Daemon]) -> Daemon:
     return daemon
 
 
+@pytest.mark.sqlite("writes the rows into its file")
 def test_a_long_check_holds_up_neither_reads_nor_the_end(home: Daemon):
     """While twenty thousand rows are compared reads are quick, and SIGTERM ends the daemon at once."""
     home.start()
