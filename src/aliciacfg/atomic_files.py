@@ -14,7 +14,7 @@ SUFFIX = ".new"
 
 
 class LinkRefused(OSError):
-    """A name that is to be a file of its own is a link, or a file that somebody else has put there."""
+    """A name that is to be a file of its own is a link, or a file of another user."""
 
 
 def replace_file(

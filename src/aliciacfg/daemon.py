@@ -115,7 +115,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
             announce(f"broker: {found.description}")
         # The TLS files are read again at every connect; a fault that they have now is a wrong setting.
         address.tls_context()
-        # Whatever ends the daemon, from here on the time runs.
+        # For every way in which the daemon ends from here on, the time runs.
         stack.callback(deadline.begin)
         try:
             await _run(settings, data, address, certificate, signals, announce, deadline, manager)
@@ -321,7 +321,7 @@ async def _serve_until(
         home_assistant: Serves Home Assistant, if anything does.
         supervisor: Keeps the tasks running.
         tasks: What else runs, by name.
-        manager: Is told that the daemon stops.
+        manager: Is notified when the daemon stops.
     """
 
     async def stop_in_order() -> None:

@@ -23,7 +23,7 @@
         ├── Busy               busy
         └── Unavailable        unavailable
             ├── Damaged        unavailable; the database is damaged
-            ├── Blocked        unavailable; another program, or somebody, is in the way of the database
+            ├── Blocked        unavailable; another program or a person is in the way of the database
             ├── Unconfirmed    unavailable; whether a write was made is not known
             ├── Superseded     unavailable; another daemon changed what a write was planned on
             └── Answered       unavailable; the request was carried out before
@@ -83,7 +83,7 @@ class Finding:
 
     Attributes:
         pointer: JSON Pointer of the place, in full; a name that no schema declares may itself be confidential.
-        place: The pointer as everybody may see it: ``*`` stands for each name that no schema declares.
+        place: The pointer as any reader may see it: ``*`` stands for each name that no schema declares.
         found: The type and length of what was found; empty if ``expected`` says everything.
         expected: What was expected and what to do.
         expected_in_full: The same with the values that the schema allows, for those who may read the schema.
@@ -101,7 +101,7 @@ class Finding:
 
     @property
     def shown(self) -> Problem:
-        """The problem as everybody may see it."""
+        """The problem as any reader may see it."""
         return Problem(self.place, _sentence(self.found, self.expected))
 
     @property
@@ -154,7 +154,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> Problem:
-        """The problem as everybody may see it, its place in the message.
+        """The problem as any reader may see it, its place in the message.
 
         The pointer into a file is left out where there is a line: it may hold names that only the file has.
         """
@@ -354,7 +354,7 @@ class ValidationFailed(OperationError):
 
 
 class InvalidDocument(ValidationFailed):
-    """A configuration breaks rules; ``problems`` shows the findings as everybody may see them.
+    """A configuration breaks rules; ``problems`` shows the findings as any reader may see them.
 
     Attributes:
         findings: Every problem.
@@ -467,7 +467,7 @@ class Damaged(Unavailable):
 
 
 class Blocked(Unavailable):
-    """Another program has locked the database, or somebody moved its file; the message says what to do."""
+    """Another program has locked the database, or its file was moved; the message says what to do."""
 
 
 class Unconfirmed(Unavailable):

@@ -195,10 +195,10 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return encode(event).decode()
     except (ValueError, OverflowError, TypeError):
         # A text that is no Unicode, or a number beyond those of JSON: the caller goes on.
-        told = {
+        ascii_only = {
             key: value if isinstance(value, str) and value.isascii() else ascii(value) for key, value in event.items()
         }
-        return encode(told).decode()
+        return encode(ascii_only).decode()
 
 
 _JSON_TYPES = frozenset({str, int, float, bool})

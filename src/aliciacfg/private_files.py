@@ -19,10 +19,10 @@ class NotTrusted(AliciacfgError):
 
 
 def read_own_file(path: Path, *, max_bytes: int) -> bytes:
-    """Return the content of a file that this program wrote, if nobody else can have written it.
+    """Return the content of a file that this program wrote, if no other user can have written it.
 
-    Whatever stands in its place does not block. Root trusts the owner of the directory, to whom ``atomic_files`` gives
-    what root writes there.
+    Another kind of file in its place does not block. Root trusts the owner of the directory, to whom ``atomic_files``
+    gives what root writes there.
 
     Raises:
         NotTrusted: It is not a file, another user owns it or can write it, or it is larger than ``max_bytes``.

@@ -1,4 +1,4 @@
-"""Text that a terminal may show, whoever wrote it."""
+"""Text that a terminal may show, from any author."""
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Text files that people edit: reading them whatever they are, and names as they may be shown."""
+"""Text files that people edit: reading any kind of them, and names as they may be shown."""
 
 import errno
 import os

@@ -54,7 +54,7 @@ def url(postgres: Postgres) -> str:
 def move(home: Home, source: Place, target: Place, *, force: bool = False, dry_run: bool = False) -> Migrated:
     STEPS.clear()
     wanted = Wanted(home.settings(), [home.keys], from_server=False, force=force, dry_run=dry_run)
-    return migrate(source, target, wanted, told=STEPS.append)
+    return migrate(source, target, wanted, report=STEPS.append)
 
 
 async def change(home: Home) -> None:
@@ -195,7 +195,7 @@ def test_a_daemon_that_is_started_meanwhile_is_an_error(home: Home, url: str, po
 
     wanted = Wanted(home.settings(), [home.keys], from_server=False, force=False, dry_run=False)
     with pytest.raises(DataDirectoryInUse, match=r"daemons use .*: late"):
-        migrate(server_of(home, url), back, wanted, told=told)
+        migrate(server_of(home, url), back, wanted, report=told)
     assert not back.database.exists()
 
 

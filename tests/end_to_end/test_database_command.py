@@ -106,7 +106,7 @@ def _copy(home: Home, source: Place, target: Place, told: Callable[[str], None] 
         assert content is not None
         FileKeyStore(files[0]).update(lambda _: content)
     wanted = Wanted(home.settings(), files, from_server=source.url is not None, force=False, dry_run=False)
-    copy_home(source, target, wanted, told=told)
+    copy_home(source, target, wanted, report=told)
 
 
 def test_nothing_is_copied_without_a_key_encryption_key(home: Home, postgres: Postgres):

@@ -6,8 +6,8 @@
     environments/…    the environment files, each plain secret sealed
     schemas/…         the schema files and migrations
 
-The manifest has a code that only the holder of the home's keys can make, so that a backup which somebody changed is
-noticed, as are one that is cut short and one on a failing disk.
+The manifest has a code that only the holder of the home's keys can make, so that a tampered backup is noticed, as
+are one that is cut short and one on a failing disk.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         home: The name of the home: the short name of the key that all its codes are made with, in hexadecimal.
         environment: The active environment.
         epoch: The epoch of the home.
-        sequence: The place of the last change that readers were told of.
+        sequence: The place of the last change that readers were notified of.
         rows: How many revisions and audit entries were ever added.
         head: The code of the last one, in hexadecimal.
         database_format: The version of the database's tables.

@@ -31,7 +31,7 @@ HOME = "home.yaml"
 OVERLAYS = "overlays"
 
 _OVERLAY = re.compile(rf"{OVERLAYS}/({names.PATTERN})/({names.PATTERN})\.yaml", re.ASCII)
-# What an export writes; a README.md that somebody adds is theirs.
+# What an export writes; a README.md that a person adds is theirs.
 _SUFFIXES = {ENVIRONMENTS: {".yaml"}, SCHEMAS: {".yaml", ".json"}, OVERLAYS: {".yaml"}}
 _MODE = 0o600
 _ABOUT = "# A home of aliciacfg. `aliciacfg import DIR` puts it into an empty one.\n"

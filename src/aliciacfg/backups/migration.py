@@ -42,7 +42,7 @@ class Migrated:
         home: The name of the home: the short name of the key that all its codes are made with, in hexadecimal.
         key_file: The file of that key.
         epoch: The epoch of the home.
-        sequence: The place of the last change that readers were told of.
+        sequence: The place of the last change that readers were notified of.
         configurations: How many configurations there are.
         revisions: How many revisions.
         confirmed: How many rows are as they were written; in the copy as in the source.
@@ -88,14 +88,14 @@ class Wanted:
     dry_run: bool
 
 
-def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str], None]) -> Migrated:
+def migrate(source: Place, target: Place, wanted: Wanted, *, report: Callable[[str], None]) -> Migrated:
     """Copy a home into a database that holds none.
 
     Args:
         source: Where it is; nothing of it is changed.
         target: Where the copy will be, complete or not at all.
         wanted: How.
-        told: Called with what is done, each time that it is something else.
+        report: Called with each step, when it begins.
 
     Raises:
         DataDirectoryInUse: A daemon uses one of the two.
@@ -104,7 +104,7 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
     """
     with ExitStack() as stack:
         old, new = source.database, target.database
-        told(f"looking at {old.name}")
+        report(f"looking at {old.name}")
         if _are_same(source, target):
             raise ArchiveError(f"{old.name} is both, the database to copy and the one to fill; name another one")
         if source.url is None and not old.exists():
@@ -114,10 +114,10 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
             raise ArchiveError(f"{old.name} holds no home")
         key_file, chain = _keys(old, wanted.key_files)
         result = _described(old, new, key_file, chain)
-        told(f"verifying {old.name}")
+        report(f"verifying {old.name}")
         before = _verified(old, chain, force=wanted.force)
         result.confirmed, result.unreadable, result.broken = before.confirmed, before.unreadable, before.broken
-        told(f"looking at {new.name}")
+        report(f"looking at {new.name}")
         _check_target(target, new, chain, result, old.describe().head)
         if target.url is not None and (shared := shared_keys_of(_at(wanted.settings, target))) is not None:
             shared.check_key()
@@ -127,13 +127,13 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
         data = _lock(target, new, stack)
         with _filling(new, data) as filling:
             rows = before.confirmed + len(before.broken)
-            old.copy_rows(_counting(filling, rows, told))
-            told("verifying the copy")
+            old.copy_rows(_counting(filling, rows, report))
+            report("verifying the copy")
             result.dropped = _compare(before, filling.verify(chain))
             if source.url is not None:
                 # What a daemon that was started meanwhile writes would be in the source only.
                 refuse_users(old)
-            told("copying the keys")
+            report("copying the keys")
             _keep_keys(filling, target, wanted, result)
     return result
 
@@ -220,7 +220,7 @@ def _check_target(place: Place, database: Database, chain: Chain, result: Migrat
         place: Where it is.
         database: The same.
         chain: The chain of the home's keys.
-        result: Is told whether keys are needed there.
+        result: Gets whether keys are needed there.
         head: The end of the chain in the source; empty if nothing was ever recorded.
 
     Raises:
@@ -315,15 +315,15 @@ def _at(settings: Settings, place: Place) -> Settings:
     return msgspec.structs.replace(settings, database_url=place.url)
 
 
-def _counting(filling: Filling, total: int, told: Callable[[str], None]) -> Callable[[str, Sequence[Row]], None]:
-    """Return what adds rows, and tells how many there are."""
+def _counting(filling: Filling, total: int, report: Callable[[str], None]) -> Callable[[str, Sequence[Row]], None]:
+    """Return a function that adds rows, and reports how many there are."""
     done = 0
 
     def add(table: str, rows: Sequence[Row]) -> None:
         nonlocal done
         filling.add(table, rows)
         done += len(rows)
-        told(f"copying: {min(done, total)} of {total} rows")
+        report(f"copying: {min(done, total)} of {total} rows")
 
     return add
 

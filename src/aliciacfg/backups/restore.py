@@ -68,7 +68,7 @@ class Restored:
         written: The environment and schema files that were written.
         removed: Those that were removed.
         left: Those that differ from the backup and were left as they are.
-        notes: What else somebody has to know.
+        notes: What else people have to know.
     """
 
     epoch: int = 0
@@ -190,7 +190,7 @@ async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, r
             async with opened(copy, settings) as core:
                 heads = heads_of(core.state)
     except AliciacfgError:
-        # What it knew cannot be read; the broker and the witness tell the rest at the next start.
+        # What it knew cannot be read; the broker and the witness say the rest at the next start.
         heads = Heads()
     finally:
         shutil.rmtree(copy)
@@ -308,7 +308,7 @@ def _can_change(path: Path, wanted: Wanted, result: Restored) -> bool:
     """Return whether a file can be written or removed; after the decision it would be too late to find out.
 
     Raises:
-        ArchiveError: It cannot, and somebody asked for it.
+        ArchiveError: It cannot, and it was asked for.
     """
     if files.is_writable(path):
         return True

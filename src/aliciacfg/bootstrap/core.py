@@ -52,7 +52,7 @@ class Core:
         files: The files in force.
         outbox: What the bus has to hold.
         announcements: Keeps the outbox in step with the state.
-        order: Keeps what readers are told in order when the database goes back.
+        order: Keeps changes for readers in order when the database goes back.
         cache: Encoded answers.
         configurations: The read side.
         commits: The only way to change a configuration.
@@ -73,7 +73,7 @@ class Core:
         membership: Its part among several daemons; None where one daemon has the database for itself.
         session: The MQTT session id of the home; secret, because a client with the same id would end the daemon's
             connection and get its messages.
-        home_key: Tells what the daemons of the home send each other over the bus from what others send; secret.
+        home_key: Distinguishes messages between the daemons of the home from those of others; secret.
     """
 
     alerts: Alerts

@@ -109,14 +109,14 @@ async def _open_keys(store: KeyStore) -> KeyFile:
             store.take_file()
         return KeyFile.load_or_create(store, now=time.time())
 
-    told = ""
+    reported = ""
     while True:
         try:
             return await asyncio.to_thread(open_keys)
         except Unavailable as error:
-            if error.message != told:
-                told = error.message
-                _log.warning("keys_unreachable", keys=store.name, reason=told, remedy="none needed; it tries again")
+            if error.message != reported:
+                reported = error.message
+                _log.warning("keys_unreachable", keys=store.name, reason=reported, remedy="none needed; it tries again")
         await asyncio.sleep(_UNREACHABLE_SECONDS)
 
 

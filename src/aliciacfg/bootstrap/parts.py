@@ -166,7 +166,7 @@ async def make_parts(
 
 
 async def _check_generation(keys: SharedKeyStore, *, went_back: bool) -> None:
-    """Refuse keys of an earlier time, unless all of the database is: then ``Order`` raises the epoch and tells it.
+    """Refuse keys of an earlier time, unless all of the database is: then ``Order`` raises the epoch and reports it.
 
     Raises:
         KeyFileError: Only the keys are.
@@ -190,7 +190,7 @@ def unless_revoked(token: Token, keys: KeyFile) -> Token:
 
 
 def _note_tokens(keys: KeyFile, revoked: Sequence[str]) -> None:
-    """Note in the key file what must hold of tokens whatever the database says later."""
+    """Note in the key file what must hold of tokens, also if the database says otherwise later."""
     try:
         keys.note_tokens(revoked)
     except KeyFileError as error:

@@ -58,7 +58,7 @@ async def connect(client: aiomqtt.Client, *, timeout_seconds: float) -> None:
             connected.set_exception(_EndedEarly(logged[-1] if logged else ""))
 
     def on_disconnect(*_arguments: object) -> None:
-        # Called from another thread when CONNECT cannot be sent. aiomqtt is not told: it would forget an end that
+        # Called from another thread when CONNECT cannot be sent. aiomqtt is not notified: it would forget an end that
         # comes with the CONNACK, and asyncio would log that its exception was never retrieved.
         loop.call_soon_threadsafe(give_up)
 

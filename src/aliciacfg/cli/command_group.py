@@ -36,7 +36,7 @@ class RootGroup(click.Group):
             # A further one, while the first ended the command.
             sys.exit(EXIT_FAILED)
         finally:
-            # Nothing is left to interrupt but the end of threads, and Python tells that with a traceback.
+            # Nothing is left to interrupt but the end of threads, and Python reports that with a traceback.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -108,7 +108,7 @@ def _migrate(old: "Place", new: "Place", wanted: "Wanted") -> None:
     begun = time.monotonic()
     with exit_on_error(), progress.shown(lambda: step):
         try:
-            result = copy_home(old, new, wanted, told=note)
+            result = copy_home(old, new, wanted, report=note)
         except DataDirectoryInUse as error:
             fail(str(error), EXIT_ANOTHER_DAEMON)
         except OSError as error:

@@ -62,8 +62,8 @@ def problem_line(problem: Problem | SourceProblem, *, moved: int = 0) -> str:
     if isinstance(problem, Problem):
         return " ".join(f"{problem.pointer or '(document)'}: {problem.message}".split())
     place = "the text" if problem.line is None else f"line {problem.line}"
-    told = " ".join(f"{place}: {problem.message}".split())
-    return _LINE.sub(lambda found: f"line {int(found[1]) + moved}", told)
+    text = " ".join(f"{place}: {problem.message}".split())
+    return _LINE.sub(lambda found: f"line {int(found[1]) + moved}", text)
 
 
 def same_content(first: str, second: str) -> bool:

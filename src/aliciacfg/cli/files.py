@@ -76,7 +76,7 @@ def file_unset(path: Path, pointer: str, *, force: bool) -> None:
 
 
 def _edit(path: Path, pointer: str, edit: Callable[[str], str], *, force: bool) -> None:
-    """Edit a file, and tell the value before and after; a secret is not shown."""
+    """Edit a file, and print the value before and after; a secret is not shown."""
     from aliciacfg.schemas.schema_tree import has_secret_name
     from aliciacfg.sources.layers import is_secrets_file
 
@@ -135,17 +135,17 @@ def _refuse_open_secrets(path: Path, before: str, after: str, *, force: bool) ->
     where = "SERVICE" if secret.service is None else secret.service
     command = f"aliciacfg secret set {where} {secret.pointer} -e {environment or 'ENVIRONMENT'}"
     if secret.marked:
-        told, remedy = f"{secret.pointer} is a secret", command
+        finding, remedy = f"{secret.pointer} is a secret", command
     else:
-        told = f"{secret.pointer} is an address with a password in it"
+        finding = f"{secret.pointer} is an address with a password in it"
         remedy = f"{secret.first}, then: {command}"
     if not force:
         fail(
-            f"{told}, and other users of this machine see command lines; nothing was written",
+            f"{finding}, and other users of this machine see command lines; nothing was written",
             EXIT_USAGE,
             hint=f"{remedy}; --force writes it in the open",
         )
-    notices.print_warning(f"{told} and stands in the open now; seal it: aliciacfg seal-file {path}")
+    notices.print_warning(f"{finding} and stands in the open now; seal it: aliciacfg seal-file {path}")
 
 
 def _sentence(path: Path, pointer: str, change: "dict[str, Json]", *, unchanged: bool) -> str:

@@ -14,7 +14,7 @@ def help_(context: click.Context, command: tuple[str, ...]) -> None:
         found = group.get_command(here, name) if isinstance(group, click.Group) else None
         if found is None:
             error = click.UsageError(f"No such command {name!r}.", here)
-            # Told with what was meant, as for a command that is mistyped where it runs.
+            # With a suggestion, as for a command that is mistyped where it runs.
             error.command_name = name  # type: ignore[attr-defined]
             raise error
         here = click.Context(found, info_name=name, parent=here)

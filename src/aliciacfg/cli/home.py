@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aliciacfg.sources.file_edits import FileEdits
     from aliciacfg.sources.layers import Environment, Sources
 
-_MAX_TOLD = 5
+_MAX_SHOWN = 5
 
 
 def edits_of(settings: "Settings") -> "FileEdits":
@@ -89,7 +89,7 @@ def problems_with(
     Args:
         settings: Name the files.
         edits: The edits.
-        keyring: Opens sealed values; None leaves out what only they would tell.
+        keyring: Opens sealed values; None leaves out what only they would show.
         service: The service.
         environment: Only this environment; None for all.
     """
@@ -159,8 +159,8 @@ def refuse_if_invalid(path: Path, pointer: str, before: str, after: str, *, forc
     except (AliciacfgError, OSError):
         # What cannot be read cannot be judged; `aliciacfg check` says why.
         return
-    told = {(problem.pointer, problem.message) for problem in known.problems}
-    fresh = [problem for problem in found.problems if (problem.pointer, problem.message) not in told]
+    earlier = {(problem.pointer, problem.message) for problem in known.problems}
+    fresh = [problem for problem in found.problems if (problem.pointer, problem.message) not in earlier]
     broken = {name for problem in known.problems for name in problem.configurations or [problem.file]}
     new = [problem for problem in fresh if broken.isdisjoint(problem.configurations or [problem.file])]
     label = f"{environments.name}/{path.name}"
@@ -170,12 +170,12 @@ def refuse_if_invalid(path: Path, pointer: str, before: str, after: str, *, forc
         if warning not in known.warnings and warning.file == label and "did you mean" in warning.message
     ]
     if (new or misspelt) and not force:
-        lines = [_line_of(problem) for problem in [*new, *misspelt][:_MAX_TOLD]]
+        lines = [_line_of(problem) for problem in [*new, *misspelt][:_MAX_SHOWN]]
         hint = "if it is meant, or the next edit completes it, add --force"
         fail("\n".join(["nothing was written:", *lines]), EXIT_CODES["validation_failed"], hint=hint)
     if fresh:
-        lines = [_line_of(problem) for problem in fresh[:_MAX_TOLD]]
-        lines += [f"and {len(fresh) - _MAX_TOLD} more: aliciacfg check"] if len(fresh) > _MAX_TOLD else []
+        lines = [_line_of(problem) for problem in fresh[:_MAX_SHOWN]]
+        lines += [f"and {len(fresh) - _MAX_SHOWN} more: aliciacfg check"] if len(fresh) > _MAX_SHOWN else []
         notices.print_warning("\n".join(["this is not valid, so a daemon keeps the values before it:", *lines]))
 
 
@@ -205,7 +205,7 @@ def load_edit(path: Path, *, force: bool) -> None:
     settings = options.daemon_settings({}).settings
     if path.resolve().parent != Path(settings.environments_dir).resolve():
         return
-    _tell_of_other_machines(settings, [path])
+    _note_other_machines(settings, [path])
     answer = ask_daemon(settings, "reload", None, {})
     if answer is not None and answer.get("status") == "error":
         notices.print_note(f"{path} is written, but the running daemon does not take it")
@@ -244,11 +244,11 @@ def _write(settings: "Settings", edits: "FileEdits") -> "dict[str, Any] | None":
         edits.write()
     except OSError as error:
         fail(unwritable(_file_of(error, edits, settings), error), EXIT_FAILED)
-    _tell_of_other_machines(settings, edits.texts)
+    _note_other_machines(settings, edits.texts)
     return ask_daemon(settings, "reload", None, {})
 
 
-def _tell_of_other_machines(settings: "Settings", files: "Iterable[Path]") -> None:
+def _note_other_machines(settings: "Settings", files: "Iterable[Path]") -> None:
     """Say that an edit is on this machine only, if daemons on others may have the same home."""
     if settings.database_url is not None:
         names = ", ".join(sorted(map(str, files)))

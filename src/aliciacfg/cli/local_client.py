@@ -64,7 +64,7 @@ def next_active_environment(settings: "Settings") -> str:
     from aliciacfg import logs
     from aliciacfg.bootstrap.offline import next_environment
 
-    # Without this, warnings would go to standard output. One tells of a key that was made, of which to keep a copy.
+    # Without this, warnings would go to standard output. One says that a key was made, of which to keep a copy.
     logs.configure(level="warning", form="auto")
     try:
         return run(next_environment(settings))

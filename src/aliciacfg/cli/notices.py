@@ -41,7 +41,7 @@ def print_error(message: str, lines: Sequence[str] = (), *, usage: str | None = 
 
 
 def print_warning(message: str) -> None:
-    """Print a warning: the command goes on, but somebody should look at something."""
+    """Print a warning: the command goes on, but something needs attention."""
     _print_labelled("warning", message)
 
 

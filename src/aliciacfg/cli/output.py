@@ -151,7 +151,7 @@ def print_blocks(blocks: Iterable[Block]) -> None:
     if sys.stdout.isatty():
         _print_on(None, blocks)
         return
-    # Nobody sees the blanks with which tables end, and programs stumble over them.
+    # The blanks with which tables end are invisible, and programs stumble over them.
     page = StringIO()
     _print_on(page, blocks, terminal=False)
     for line in page.getvalue().splitlines():

@@ -21,7 +21,7 @@ _PLAIN: Final = {"", "cat"}
 
 
 def is_wanted() -> bool:
-    """Return whether long output goes through a pager: somebody sits at a terminal and has not switched it off."""
+    """Return whether long output goes through a pager: it goes to a terminal, and the pager is not switched off."""
     context = click.get_current_context(silent=True)
     if context is None or context.meta.get(_KEY) or os.environ.get("TERM") == "dumb":
         return False

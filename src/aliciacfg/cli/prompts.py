@@ -57,7 +57,7 @@ def ask_secret(label: str, *, twice: bool) -> str:
 
     Args:
         label: What to ask for.
-        twice: Whether it has to be typed a second time, because nothing tells a mistyped one.
+        twice: Whether it has to be typed a second time, because nothing shows a mistyped one.
     """
     while True:
         secret = _prompt(label, hide_input=True)

@@ -166,7 +166,7 @@ def watch(target: Target, service: str | None, count: int | None) -> None:
 async def _watch(target: Target, service: str | None, count: int | None) -> None:
     async with connected(target) as client:
         seen = 0
-        asking = None if service is None else asyncio.create_task(_tell_if_missing(target, client, service))
+        asking = None if service is None else asyncio.create_task(_note_if_missing(target, client, service))
         try:
             async for update in client.updates(service):
                 await warn_of_other_home(target, client)
@@ -180,7 +180,7 @@ async def _watch(target: Target, service: str | None, count: int | None) -> None
                 await asyncio.gather(asking, return_exceptions=True)
 
 
-async def _tell_if_missing(target: Target, client: "MqttClient", service: str) -> None:
+async def _note_if_missing(target: Target, client: "MqttClient", service: str) -> None:
     """Say that there is nothing to follow yet, which may come or be a mistyped name; without an answer say nothing."""
     ask = partial(client.ask, timeout_seconds=target.timeout_seconds)
     try:

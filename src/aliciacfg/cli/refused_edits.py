@@ -9,7 +9,7 @@ from aliciacfg.documents import JsonObject
 
 
 def warn_of_refused_edits(answer: JsonObject) -> None:
-    """Print a warning for each refused edit that an answer tells of."""
+    """Print a warning for each refused edit in an answer."""
     for line in edit_lines(parse(answer.get("refused_edits", []), list[RefusedEdit])):
         notices.print_warning(f"not in force: {line}")
 

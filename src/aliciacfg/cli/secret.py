@@ -343,11 +343,11 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
         loaded, waits = home.write_secrets(settings, edits, keyring, None)
     made = [f"{service} {pointer}" for service, places in missing.made.items() for pointer in places]
     active = home.active_environment(settings)
-    told = {*standing, *((item.service, item.pointer) for item in missing.needed)}
+    shown = {*standing, *((item.service, item.pointer) for item in missing.needed)}
     lacking = {
         service: fresh
         for service, places in by_service(sources, active=active, other=environment).items()
-        if (fresh := [at for at in places if (service, at) not in told and at not in missing.made.get(service, {})])
+        if (fresh := [at for at in places if (service, at) not in shown and at not in missing.made.get(service, {})])
     }
     output.print_result(
         {

@@ -276,8 +276,8 @@ def _add(
         fail("\n".join(lines), EXIT_CODES["validation_failed"], hint=hint)
     shared = [] if wanted.port is None else same_ports(SourceFiles(settings).load(edits.texts))
     loaded = False if dry_run else home.write(settings, edits)
-    for told in dict.fromkeys(problem.message for problem in shared if wanted.name in problem.message.split()):
-        notices.print_warning(f"{told}; is another one meant? aliciacfg check")
+    for message in dict.fromkeys(problem.message for problem in shared if wanted.name in problem.message.split()):
+        notices.print_warning(f"{message}; is another one meant? aliciacfg check")
     output.print_result(
         {
             "service": wanted.name,

@@ -97,6 +97,6 @@ def fail_unusable(service: str, error: Unusable) -> NoReturn:
 
 
 def say(service: str, line: str) -> None:
-    """Print a line on standard error, which a program shares with this one; if anybody reads that."""
+    """Print a line on standard error, which a program shares with this one, if that is read."""
     with contextlib.suppress(OSError):
         click.echo(printable(f"aliciacfg: {service}: {line}"), err=True)

@@ -1,4 +1,4 @@
-"""The commands that tell how the daemon is: ``status`` on one screen, ``health`` for scripts."""
+"""The commands that show how the daemon is: ``status`` on one screen, ``health`` for scripts."""
 
 import sys
 import textwrap
@@ -176,8 +176,8 @@ def _status_lines(found: Status, now: float) -> Iterator[Line]:
     edits = found.environments.refused_edits if isinstance(found.environments, EnvironmentsAnswer) else []
     edits = edits or health.refused_edits
     yield from _listed("Refused edits", list(edit_lines(edits)), "red")
-    told = {kind: text for kind, text in health.alerts.items() if not (edits and kind.startswith(_OF_EDITS))}
-    yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in told.items()], "yellow")
+    shown = {kind: text for kind, text in health.alerts.items() if not (edits and kind.startswith(_OF_EDITS))}
+    yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in shown.items()], "yellow")
     yield from _drift_lines(found)
     yield from _change_lines(found, now)
 

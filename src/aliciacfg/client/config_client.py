@@ -185,7 +185,7 @@ class ConfigClient(Generic[SettingsT]):
     ) -> "ConfigClient[_FileT]":
         """Return a client of a JSON file, for tests of programs: neither broker nor daemon takes part.
 
-        ``refresh`` reads the file again; ``changes`` and callbacks are told what differs then.
+        ``refresh`` reads the file again; ``changes`` and callbacks get what differs then.
 
         Args:
             path: A configuration as ``aliciacfg get SERVICE`` prints it, or the ``settings`` alone.
@@ -243,7 +243,8 @@ class ConfigClient(Generic[SettingsT]):
 
         Args:
             status: ``applied``, ``rejected`` or ``restart_pending``.
-            error: Why it was rejected. Everybody on the bus can read it; secrets of the configuration become ``***``.
+            error: Why it was rejected. Every client of the bus can read it; secrets of the configuration become
+                ``***``.
             of: What it is about; if a different configuration has come meanwhile, nothing is reported.
         """
         state = self._hub.state
@@ -312,7 +313,7 @@ class ConfigClient(Generic[SettingsT]):
             try:
                 await _called(callback, change)
             except (Exception, asyncio.CancelledError) as error:
-                # Whatever it raises, the next change is delivered; even if what it waited for was cancelled.
+                # With any exception, the next change is delivered; even if what it waited for was cancelled.
                 if is_cancelled():
                     raise
                 # Not as ``exc_info``: it may quote a secret.

@@ -1,8 +1,8 @@
 """The readers of a service's configuration, each at its own pace, and what became of it.
 
 A watch gives the latest state, never every step: what came while its reader was busy is one change. So a slow reader
-delays nobody, and loses nothing but states that are already past. A configuration counts as applied when every reader
-is done with it: when it asks for the next change.
+delays no other reader, and loses nothing but states that are already past. A configuration counts as applied when every
+reader is done with it: when it asks for the next change.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Hub(Generic[SettingsT]):
         Args:
             trust: Learns which record is confirmed.
             settled: Called once for each configuration that every reader is done with, or that one could not apply.
-            by_hand: The program itself tells what became of a configuration, and ``settled`` is called only for what
+            by_hand: The program itself reports what became of a configuration, and ``settled`` is called only for what
                 does not fit. This is called with each one that counts, and again with one that is confirmed.
         """
         self._by_hand = by_hand
@@ -74,7 +74,7 @@ class Hub(Generic[SettingsT]):
         self._given_up = -1
         self._failed: tuple[int, str] | None = None
         self._marked: tuple[int, AppliedStatus] | None = None
-        self._told: tuple[int, AppliedStatus] | None = None
+        self._reported: tuple[int, AppliedStatus] | None = None
         self.closed = False
 
     @property
@@ -119,13 +119,13 @@ class Hub(Generic[SettingsT]):
     def confirm(self) -> None:
         """Note that the broker or the daemon has sent the present state again.
 
-        What became of it is told again, too: the daemon, or the broker, may have missed it.
+        What became of it is reported again, too: the daemon, or the broker, may have missed it.
         """
         state = self.state
         record = dataclasses.replace(state.record, source="live", received_at=time.time())
         self._trust.confirmed = record.numbers
         self._state = dataclasses.replace(state, record=record)
-        self._told = None
+        self._reported = None
         self._came()
 
     def reject(self, update: Update, error: Rejected) -> None:
@@ -147,7 +147,7 @@ class Hub(Generic[SettingsT]):
         known, restarts = (self._first, self._first_restarts) if self._first is not None else (self.state, Restarts())
         self._first = None
         if since is not None:
-            # Whatever it is compared with, it is not the present one.
+            # In every comparison, it is not the present one.
             known = State(known.place - 1, since, None)
             restarts.add(None)
         made = Watch(self, known, restarts)
@@ -182,7 +182,7 @@ class Hub(Generic[SettingsT]):
             self.settle()
 
     def settle(self) -> None:
-        """Tell what became of the present state, if that is known now and was not told before."""
+        """Report what became of the present state, if that is known now and was not reported before."""
         state = self._state
         if (
             self._by_hand is not None
@@ -202,8 +202,8 @@ class Hub(Generic[SettingsT]):
             status = self._marked[1]
         else:
             status = "applied"
-        if self._told != (state.place, status):
-            self._told = (state.place, status)
+        if self._reported != (state.place, status):
+            self._reported = (state.place, status)
             self._settled(state.update, status, error)
 
     def _next_place(self) -> int:
@@ -218,7 +218,7 @@ class Hub(Generic[SettingsT]):
         self._came()
 
     def _came(self) -> None:
-        """Tell about a state that has come, or come again."""
+        """Report a state that has come, or come again."""
         state = self._state
         if self._by_hand is not None and state is not None and state.update is not None and not state.deleted:
             self._by_hand(state.update)

@@ -96,7 +96,7 @@ class Intake(Generic[SettingsT]):
 
         Raises:
             NotFound: The daemon has no configuration of this service.
-            Unavailable: It does not tell.
+            Unavailable: It does not answer.
             Rejected: It does not fit.
         """
         try:
@@ -187,7 +187,7 @@ class Intake(Generic[SettingsT]):
         return last.revision <= update.revision <= last.revision + 1
 
     def _may_read_better(self, update: Update) -> bool:
-        """Return whether a message that came before may be taken, or tell more, now: a key may have come meanwhile."""
+        """Return whether a message that came before may be taken, or say more, now: a key may have come meanwhile."""
         if self._hub.rejection is not None:
             return True
         redacted = self._hub.state.record.redacted

@@ -84,7 +84,7 @@ class Link(Generic[SettingsT]):
             except (BrokerUnavailable, SettingsError) as error:
                 self._failed(str(error))
             except Exception:  # noqa: BLE001 - logged; see below
-                # Whatever it is, the program keeps its configuration, and the next connection may do better.
+                # With any error, the program keeps its configuration, and the next connection may do better.
                 _log.exception("the connection to %s failed", self._address.url)
             if is_cancelled():
                 return
@@ -193,7 +193,7 @@ class Link(Generic[SettingsT]):
         try:
             self._intake.message(payload)
         except Exception:  # noqa: BLE001 - logged
-            # Whatever is in it: it is retained, so a connection that ended for it would end again and again.
+            # With any content: it is retained, so a connection that ended for it would end again and again.
             _log.exception("a message about %s was not understood, and is ignored", self._service)
 
     async def _ask_when_wanted(self) -> None:

@@ -12,7 +12,7 @@ from aliciacfg.errors import AliciacfgError, OperationError
 from aliciacfg.model.records import AppliedStatus
 
 MAX_BYTES = 2 * 1024 * 1024
-"""The largest message that is read; a configuration has at most 256 KiB unless the daemon is told otherwise."""
+"""The largest message that is read; a configuration has at most 256 KiB unless the daemon is configured otherwise."""
 
 
 class InvalidMessage(AliciacfgError):
@@ -24,7 +24,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         restart_required: The pointers of this revision's change that take a restart; None in the answer to a ``get``,
-            which does not tell.
+            which does not say.
     """
 
     service: str
@@ -51,7 +51,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a service tells about the configuration that it applied, or not."""
+    """What a service reports about the configuration that it applied, or not."""
 
     instance: str
     revision: int

@@ -1,7 +1,7 @@
 """Which messages count: the order of ``(epoch, sequence)``, and when the daemon has to be asked.
 
-A message counts exactly if its ``(epoch, sequence)`` is higher than the one that is held, whatever environment or
-revision it names. In three cases the daemon is asked (``get``), and its answer counts whatever its numbers:
+A message counts exactly if its ``(epoch, sequence)`` is higher than the one that is held, for any environment or
+revision. In three cases the daemon is asked (``get``), and its answer counts with any numbers:
 
 - The retained message is empty, or gone. The daemon clears it when it deletes a configuration, and before it publishes
   lower numbers than a forged message had; but a broker may also have lost it, and another program may have cleared it.
@@ -25,7 +25,7 @@ class Order:
     Attributes:
         held: The numbers of the message that counts; None if there is none.
         cause: Counts the causes to ask the daemon.
-        in_doubt: Whether the daemon's answer counts whatever its numbers.
+        in_doubt: Whether the daemon's answer counts with any numbers.
     """
 
     def __init__(self) -> None:

@@ -86,7 +86,7 @@ async def _unreachable(address: BrokerAddress) -> Finding | None:
 
 
 async def _speaks_tls(address: BrokerAddress) -> bool:
-    """Return whether what listens completes a handshake of TLS, with whatever certificate."""
+    """Return whether what listens completes a handshake of TLS, with any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -216,7 +216,7 @@ def read_plain(
 
     Returns:
         Value and lines, as ``YamlDocument`` has them; None if there is a problem, an anchor or an alias, or no
-        collection at all: then only ``read_nodes`` tells what is in the text.
+        collection at all: then only ``read_nodes`` shows what is in the text.
     """
     reader = _PlainReader(key, scalar)
     try:

@@ -1,6 +1,6 @@
 """The environment of a command: what this process was given, and the variables of a configuration on top.
 
-Names and values are bytes. Configurations are UTF-8 whatever the locale of this process says.
+Names and values are bytes. Configurations are UTF-8 in every locale of this process.
 """
 
 import os

@@ -68,7 +68,7 @@ class Processes:
         self._warn = warn
         self._child: Child | None = None
         self._changed = asyncio.Event()
-        # Whoever ran this program in its own place may have left children to it.
+        # The program that ran this one in its own place may have left children to it.
         self._foreign: frozenset[int] = frozenset()
 
     def open(self) -> None:
@@ -128,15 +128,15 @@ class Processes:
         child.send_all(number)
         # A stopped process does not see the signal.
         child.send_all(signal.SIGCONT)
-        told: set[int] = set()
+        signalled: set[int] = set()
         while True:
             # More come when those that started them end.
             left_behind = self._left_behind()
-            for pid in left_behind - told:
+            for pid in left_behind - signalled:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
                     os.kill(pid, signal.SIGCONT)
-            told |= left_behind
+            signalled |= left_behind
             if child.exited.done() and not child.group_exists and not left_behind:
                 return
             self._changed.clear()
@@ -169,12 +169,12 @@ class Processes:
             return
         foreground = self._terminal.foreground()
         if number != signal.SIGTSTP and foreground in {os.getpgrp(), child.pid}:
-            # It wants the terminal, and nobody else has it.
+            # It wants the terminal, and no other process has it.
             self._terminal.give(child.pid)
         else:
             self._terminal.take_back(child.pid)
             os.kill(os.getpid(), number)
-            # The shell has resumed this process; in the foreground if it was told so.
+            # The shell has resumed this process; in the foreground if it was asked to.
             if foreground == child.pid:
                 self._terminal.give(child.pid)
         child.send_all(signal.SIGCONT)

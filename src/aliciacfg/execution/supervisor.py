@@ -187,7 +187,7 @@ class Supervisor(Generic[ChildT]):
         try:
             return await self._supervise(first, prepared)
         except BaseException:
-            # Nobody would stop it any more, and the next start would be a second one.
+            # Nothing would stop it any more, and the next start would be a second one.
             if self._child is not None and not self._child.exited.done():
                 await self._processes.stop(self._child, signal.SIGTERM, self._timing.stop_seconds)
             raise
@@ -289,7 +289,7 @@ class Supervisor(Generic[ChildT]):
         error = None
         if child.exited.done() and (code := child.exited.result()):
             if code - _SIGNALLED in _ASKED_TO_END:
-                # Somebody ended it, perhaps with Ctrl-C; that says nothing about its configuration.
+                # A person ended it, perhaps with Ctrl-C; that says nothing about its configuration.
                 return
             error = f"the command ended with {code} after {self._now() - started:.1f} s"
             self._say(f"{run.configuration.label}: {error}")

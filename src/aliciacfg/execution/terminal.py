@@ -1,7 +1,7 @@
 """The terminal, and which process group may read from it.
 
 A command that runs in a process group of its own cannot read the terminal until its group is the foreground one. Then
-the terminal also sends it what the keys for interrupt, quit and suspend mean, and to nobody else.
+the terminal also sends it what the keys for interrupt, quit and suspend mean, and to no other process.
 """
 
 import contextlib

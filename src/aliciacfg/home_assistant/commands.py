@@ -46,7 +46,7 @@ class Commands:
         Args:
             service: Carries out what is asked.
             home: Knows what there is.
-            events: Tells what was refused.
+            events: Publishes what was refused.
             proven: Returns whether the broker proves that commands are Home Assistant's.
             current: Returns the revision of a service in the active environment; None if it has no configuration.
             refresh: Has the device of a service made anew, and published if it differs.
@@ -83,7 +83,7 @@ class Commands:
             self._show(identifier)
 
     def refuse(self, inbound: Inbound, error: OperationError) -> None:
-        """Put the true state back, and tell why nothing was done."""
+        """Put the true state back, and report why nothing was done."""
         found = topics.parse_command(inbound.topic)
         device = None if found is None else self._home.devices.get(found[0])
         if found is None or (device is None and found[0] != topics.HOME):
@@ -122,7 +122,7 @@ class Commands:
             try:
                 await BY_NAME["patch"].run(self._service, self._caller, service, fields)
             except Conflict:
-                # Somebody else was first; the command is about this one setting, whatever the others are now.
+                # Another change was first; the command is about this one setting, whatever the others are now.
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:

@@ -120,7 +120,7 @@ def _settings(
             mark = inner.entity
             if mark is None and features == "all" and above == ("features",) and isinstance(value, bool):
                 mark = SHOWN
-            # A flag is no secret whatever its name.
+            # A flag is no secret, with any name.
             hidden = not isinstance(value, bool) and inner.is_hidden(value, named=named or sensitive)
             if mark is not None and mark.shown and not hidden and not is_address(tokens):
                 yield _Setting(tokens, key, value, mark, inner.schemas)

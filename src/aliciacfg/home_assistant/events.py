@@ -25,7 +25,7 @@ class Events:
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=_MAX_WAITING)
 
     def revision(self, record: RecordHead, *, places: bool) -> None:
-        """Tell of a new revision; never of a value.
+        """Add the event of a new revision, without any value.
 
         Args:
             record: The revision.
@@ -47,18 +47,24 @@ class Events:
         )
 
     def rejected(self, report: Applied) -> None:
-        """Tell that a copy of a service rejected a revision."""
+        """Add the event that a copy of a service rejected a revision."""
         error = None if report.error is None else report.error[:_MAX_TEXT]
         fields: JsonObject = {"revision": report.revision, "instance": report.instance, "message": error}
         self._add(topics.identifier_of(report.service), discovery.REJECTED, fields)
 
     def refused(self, identifier: str, entity: str, error: OperationError) -> None:
-        """Tell that a command was refused; ``identifier`` names the device, ``entity`` what the command was for."""
+        """Add the event that a command was refused.
+
+        Args:
+            identifier: Names the device.
+            entity: What the command was for.
+            error: The refusal.
+        """
         fields: JsonObject = {"code": error.code, "message": str(error)[:_MAX_TEXT], "entity": entity[:_MAX_TEXT]}
         self._add(identifier, discovery.REFUSED, fields)
 
     def activated(self, environment: str) -> None:
-        """Tell that another environment is active."""
+        """Add the event that another environment is active."""
         self._add(topics.HOME, discovery.ACTIVATED, {"environment": environment})
 
     def publish(self, connection: Connection) -> bool:

@@ -186,7 +186,7 @@ class Home:
                 made[identifier] = self.devices[identifier]
         before, self.devices = self.devices, made
         self.has_room = False
-        self._tell_left_out()
+        self._report_left_out()
         gone = [name for name, device in before.items() if device.message and name not in made]
         return gone + [name for name in made if not _equal(before.get(name), made[name])]
 
@@ -203,7 +203,7 @@ class Home:
             del self.devices[identifier]
         if before is not None and _size(before) > (0 if device is None else _size(device)):
             self.has_room = any(other.left_out for other in self.devices.values())
-        self._tell_left_out()
+        self._report_left_out()
         return not _equal(before, device)
 
     def look_for_troubles(self) -> list[str]:
@@ -255,7 +255,7 @@ class Home:
         device.state = documents.encode(state)
         return device
 
-    def _tell_left_out(self) -> None:
+    def _report_left_out(self) -> None:
         """Raise an alert while something that should appear does not."""
         left_out = {device.service: device.left_out for device in self.devices.values() if device.left_out}
         if left_out:

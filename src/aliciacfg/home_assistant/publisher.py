@@ -303,5 +303,5 @@ class Publisher:
 
 
 def _digest(payload: bytes) -> bytes:
-    """Return 16 bytes that tell payloads apart."""
+    """Return 16 bytes that distinguish payloads."""
     return hashlib.blake2b(payload, digest_size=16).digest()

@@ -102,7 +102,7 @@ class Wire:
         connection.may_publish = self.leads
         await connection.subscribe([f"{markers.prefix}#"])
         # What is published before it is known that no other home has this broker would end up in that home.
-        while not self.serves():  # noqa: ASYNC110 - the session of the home tells of no change
+        while not self.serves():  # noqa: ASYNC110 - the session of the home notifies of no change
             await asyncio.sleep(_SOON_SECONDS)
         await markers.wait(connection)
 
@@ -177,7 +177,7 @@ class HomeAssistantSession:
         self._dirty: set[str] | None = set()
         self._basis: tuple[object, ...] = ()
         self._environment = ""
-        # The rejected revisions that were told, by service and copy.
+        # The rejected revisions that were published, by service and copy.
         self._rejected: set[tuple[str, str, int]] = set()
         self._birth: asyncio.TimerHandle | None = None
         self._born = float("-inf")
@@ -326,10 +326,10 @@ class HomeAssistantSession:
         while True:
             self._wake.clear()
             await self._renew()
-            self._tell_rejections()
-            told = self._events.publish(connection)
+            self._publish_rejections()
+            published_all = self._events.publish(connection)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS if told else _SOON_SECONDS):
+                async with asyncio.timeout(_LOOK_SECONDS if published_all else _SOON_SECONDS):
                     await self._wake.wait()
 
     async def _renew(self) -> None:
@@ -396,9 +396,9 @@ class HomeAssistantSession:
     def _rejections(self) -> set[tuple[str, str, int]]:
         return {(item.service, item.instance, item.revision) for item in self._instances.unsettled("rejected")}
 
-    def _tell_rejections(self) -> None:
+    def _publish_rejections(self) -> None:
         for item in self._instances.unsettled("rejected"):
-            is_told = (item.service, item.instance, item.revision) in self._rejected
-            if not is_told and self._home.sees(item.service):
+            is_known = (item.service, item.instance, item.revision) in self._rejected
+            if not is_known and self._home.sees(item.service):
                 self._events.rejected(item)
         self._rejected = self._rejections()

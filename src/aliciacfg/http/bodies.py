@@ -128,7 +128,7 @@ def _check_coding(request: web.Request) -> None:
 
 
 async def _let_continue(request: web.Request) -> None:
-    """Tell a client that waits for it to send the body (RFC 9110 §10.1.1)."""
+    """Let a client that waits for it send the body (RFC 9110 §10.1.1)."""
     if hdrs.EXPECT in request.headers and request.version >= HttpVersion11 and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # The response itself has not begun.

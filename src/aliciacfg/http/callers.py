@@ -168,7 +168,7 @@ def _name_of(request: web.Request) -> str:
 
 
 def _peer_user(request: web.Request) -> str:
-    """Return the name of the user at the other end of the Unix socket; ``local`` where the system does not tell."""
+    """Return the name of the user at the other end of the Unix socket; ``local`` where the system does not say."""
     transport = request.transport
     connection = None if transport is None else transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "SO_PEERCRED"):

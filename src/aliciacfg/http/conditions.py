@@ -1,7 +1,7 @@
 """Conditional requests (RFC 9110 §13): ``If-Match``, ``If-None-Match``, and long polls for a change.
 
 aiohttp parses the entity tags. Its parser ends at the first malformed one and drops the rest, so such a header
-matches less, never more. Two things it does not tell apart, so the headers themselves are looked at: the wildcard
+matches less, never more. Two things it does not distinguish, so the headers themselves are looked at: the wildcard
 ``*`` and a quoted tag ``"*"``, both ``ETag("*")``; and an empty header and none, both None, where an empty
 ``If-Match`` must not become an unconditional write.
 """

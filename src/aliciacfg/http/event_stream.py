@@ -71,7 +71,7 @@ class EventStreams:
         Args:
             service: Has the feed.
             limits: How long a client may take to receive what it is sent.
-            connections: Told that the connection of a stream is busy.
+            connections: Keeps the connection of a stream as busy.
         """
         self._service = service
         self._limits = limits

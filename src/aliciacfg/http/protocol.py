@@ -82,7 +82,7 @@ class RequestProtocol(web.RequestHandler):
             refuse: Called with what this protocol refuses.
             repeats: Answers what it knows, instead of the manager.
             direct: Begins what it knows, instead of the manager.
-            connections: Told of the requests that it answers.
+            connections: Counts the requests that it answers.
         """
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -340,7 +340,7 @@ class _Parser(HttpRequestParser):
     def message_consumed(self) -> None:
         """Note that the next request is handled from now on.
 
-        aiohttp counts a request when its body has ended. Told of it before, it would count it for ever, and hold back
+        aiohttp counts a request when its body has ended. Notified before, it would count it for ever, and hold back
         what arrives behind a later request until still more arrives.
         """
         self._returned = max(0, self._returned - 1)

@@ -92,7 +92,7 @@ STATUS_OF_TYPE: Mapping[type[OperationError], int] = {
     MethodNotImplemented: 501,
     VersionNotSupported: 505,
 }
-"""The refusals that HTTP alone tells apart, by their status; the public error code is that of the base class."""
+"""The refusals that HTTP alone distinguishes, by their status; the public error code is that of the base class."""
 
 
 def status_of(error: OperationError) -> int:

@@ -142,7 +142,7 @@ class LargeResponses:
 
         Args:
             limits: How much all bodies may take together.
-            connections: Told about each part, and closes the connection of a client that does not receive it.
+            connections: Notes each part, and closes the connection of a client that does not receive it.
         """
         self._budget = Budget(limits.answer_bytes, "on their way to clients")
         self._connections = connections

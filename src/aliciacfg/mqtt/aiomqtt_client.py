@@ -14,7 +14,7 @@ MQTT 3.1.1 is given up.
     ``on_socket_register_write``, because aiomqtt wakes the event loop and asks the socket before each write. Can go
     when aiomqtt writes at once.
 ``paho.mqtt.client.Client._handle_pubackcomp``, replaced:
-    It tells of an acknowledgement, and of nothing else; paho makes a reason code and properties of MQTT 5 here, too:
+    It reports an acknowledgement, and nothing else; paho makes a reason code and properties of MQTT 5 here, too:
     10 µs of 70. Uses ``_out_messages`` and ``_do_on_publish``. Can go with the costs of ``on_publish``.
 ``paho.mqtt.client.Client._easy_log``:
     By it ``bus.aiomqtt_connecting``, which lists what connecting needs, learns why a connection ended. Can go with what
@@ -174,7 +174,7 @@ class AiomqttClient:
         self._send_together()
 
     def _read_ahead(self) -> None:
-        """Have every packet handled that was read, not only the first: the socket does not tell of the others."""
+        """Have every packet handled that was read, not only the first: the socket does not report the others."""
         paho: Any = self._paho
         read = paho.loop_read
 

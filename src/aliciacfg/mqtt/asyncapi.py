@@ -29,7 +29,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         channel: The name of the operation in the table, or of the channel in this document.
-        name: Tells the messages of one channel apart.
+        name: Distinguishes the messages of one channel.
         summary: What it is an example of.
         topic: The topic that it was published on.
         payload: JSON; absent where it was empty.

@@ -1,7 +1,7 @@
 """The MQTT client of the command line, over aiomqtt: sends requests to a daemon, and listens to updates.
 
 Only the public interface of aiomqtt is used. Which version the broker speaks, how large a packet may be, and why there
-is no connection, a connection of ``aliciacfg.mqtt.connecting`` finds out before: aiomqtt tells none of the three.
+is no connection, a connection of ``aliciacfg.mqtt.connecting`` finds out before: aiomqtt reports none of the three.
 """
 
 import asyncio
@@ -202,7 +202,7 @@ class MqttClient:
     async def _check_health(self, payload: bytes, answer_topic: str, answer: "asyncio.Future[bytes]") -> JsonObject:
         """Send a health check; return its answer, or the health that the daemon publishes at once because of it.
 
-        A health check names nobody, so that a daemon with access rules answers none on the topic of a requester.
+        A health check names no requester, so that a daemon with access rules answers none on the topic of a requester.
         """
         published = self._next_health = asyncio.get_running_loop().create_future()
         try:

@@ -1,7 +1,7 @@
 """How a connection to the broker is made: which version of MQTT, and why there is none.
 
 Only a broker's own answer decides the version. A broker that hangs, starts or is overloaded answers nothing, or closes
-the connection, whatever it speaks; so silence leads to MQTT 3.1.1 only if 3.1.1 is answered and MQTT 5 then still is
+the connection, with any version; so silence leads to MQTT 3.1.1 only if 3.1.1 is answered and MQTT 5 then still is
 not. It is asked for MQTT 5 again at every connect.
 """
 
@@ -235,11 +235,11 @@ class Dialer:
         try:
             await client.connect()
         except NotConnected as error:
-            raise await self._told(error) from error
+            raise await self._with_reason(error) from error
         connection.begin()
         return connection
 
-    async def _told(self, problem: NotConnected) -> NotConnected:
+    async def _with_reason(self, problem: NotConnected) -> NotConnected:
         """Return a problem with the broker's own reason, where that was lost.
 
         A broker that does not want this client's certificate says so behind the handshake, and closes the connection.

@@ -7,8 +7,8 @@ once: whether anything waits, the rules, the cache, the time, the counters. A ge
 19 µs of the processor on the way through ``Inbox`` and ``Connection.answer``, of which the system takes 6, and takes 9
 here.
 
-The lane does what that way does, byte for byte, or nothing: whatever is no plain get, or would have to wait, be refused
-or be rendered, it leaves where it is. What it remembers holds as long as
+The lane does what that way does, byte for byte, or nothing: a message that is no plain get, or would have to wait, be
+refused or be rendered, it leaves where it is. What it remembers holds as long as
 
 - the rules are the same object (``Requests.rules``): by them answer topics are allowed;
 - the cache has an answer of the same length; the answer itself is taken from there for each run.
@@ -115,7 +115,7 @@ class _Route:
 
     @property
     def key(self) -> bytes:
-        """What tells the request from others: all of it that does not change."""
+        """What distinguishes the request from others: all of it that does not change."""
         return self.head + self.middle + self.tail
 
     def prepare(self, payload: bytes) -> None:

@@ -38,7 +38,7 @@ class Intake:
         Args:
             requests: Answers requests.
             alerts: Raised about what the broker does not take.
-            supervisor: Is told of unexpected errors.
+            supervisor: Reports unexpected errors.
             max_packet_bytes: The largest MQTT packet that is read.
             publishes_alerts: Whether alerts are published over this link.
             may_read: Asked before reads are answered many at a time; None if they always may.

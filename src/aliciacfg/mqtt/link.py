@@ -63,7 +63,7 @@ class Link:
             serve: Called with each connection before anything that it delivers is handled, and with the group of its
                 tasks, in which errors end the connection.
             on_lost: Called when a connection has ended, or was not made; returns whether it served.
-            supervisor: Is told of unexpected errors.
+            supervisor: Reports unexpected errors.
             limit: Learns the largest packet that the broker takes.
         """
         self._address = address

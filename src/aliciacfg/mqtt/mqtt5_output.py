@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import cast
 
-# The transport tells that it has written when this is left, having been over four times that.
+# The transport reports that it has written when this is left, having been over four times that.
 _LOW_WATER_BYTES = 64 * 1024
 
 

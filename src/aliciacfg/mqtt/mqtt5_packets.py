@@ -1,7 +1,7 @@
 """Packets of MQTT 5; the only module that knows the ``mqtt5`` package.
 
 The package is a codec without any input or output. What it refuses, or cannot read, would come back from a persistent
-session at every connect, so whatever a broker may pass on is checked here before, or read by hand:
+session at every connect, so everything that a broker may pass on is checked here before, or read by hand:
 
 Strings that are no UTF-8: ``mqtt5.read`` (0.8.0) panics, and prints that to standard error. A broker has to refuse them
     (MQTT 5 §1.5.4), but not every one does.

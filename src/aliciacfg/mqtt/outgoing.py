@@ -95,8 +95,8 @@ class Outgoing:
         """Publish, in place of an answer that is larger than the broker takes, its size."""
         _log.warning("answer_too_large", topic=reply.topic, bytes=error.size, limit=error.limit)
         if self._connection is not None:
-            told = replies.too_large(reply, size=error.size, limit=error.limit)
-            self._connection.answer(told, lambda _reply, problem: _give_up(problem))
+            refusal = replies.too_large(reply, size=error.size, limit=error.limit)
+            self._connection.answer(refusal, lambda _reply, problem: _give_up(problem))
 
     def send(self, topic: str, payload: bytes) -> None:
         """Publish a message that nothing depends on; without a connection it is lost."""

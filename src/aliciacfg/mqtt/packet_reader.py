@@ -67,7 +67,7 @@ class PacketReader:
         self._dropping: _Dropping | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take what was received, in whatever pieces."""
+        """Take what was received, in pieces of any size."""
         buffer, position = self._buffer, self.position
         self.position = 0
         if position == len(buffer):

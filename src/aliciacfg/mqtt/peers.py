@@ -33,7 +33,7 @@ _MAX_SEEN = 64
 
 
 class _Health(msgspec.Struct):
-    """The part of a health message that tells daemons apart.
+    """The part of a health message that distinguishes daemons.
 
     Attributes:
         instance: Names the data directory of the daemon that published it.

@@ -27,7 +27,7 @@ class PromptPublication:
     back, and what waits for an acknowledgement too long is left to it.
 
     Attributes:
-        ready: Whether to publish; while it is false, whoever waits for ``Outbox.changed`` is woken instead.
+        ready: Whether to publish; while it is false, the waiters for ``Outbox.changed`` are woken instead.
     """
 
     def __init__(

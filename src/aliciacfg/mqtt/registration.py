@@ -34,7 +34,7 @@ class Registration:
 
         Args:
             registrations: Registers and unregisters.
-            health: Tells the daemon's version and time.
+            health: Has the daemon's version and time.
             alerts: Raised once for each name that gets no configuration.
             device_registry: Learns that the home's device registry came or went.
         """
@@ -93,7 +93,7 @@ class Registration:
 
 
 def _service_name(payload: bytes) -> str | None:
-    """Return the service that a discovery message is about; None for devices and whatever else is on the bus."""
+    """Return the service that a discovery message is about; None for devices and everything else on the bus."""
     if len(payload) > _MAX_MESSAGE_BYTES:
         return None
     try:

@@ -81,7 +81,7 @@ class ReplicaSession:
         await self._requests.ready.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PUBLISHED_SECONDS):
-                # What is known of the others is read once a second, and tells of no change.
+                # What is known of the others is read once a second, without a notification of changes.
                 while not (self._home.ready.is_set() or self._another_leads()):  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_SECONDS)
         self.ready.set()

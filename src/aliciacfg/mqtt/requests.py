@@ -236,7 +236,7 @@ class Requests:
             return encode_answer(operation, answer, request_id), "success"
         except OperationError as error:
             return self._refused(request, caller, error, request_id)
-        except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the request is answered
+        except Exception:  # noqa: BLE001 - the one boundary of this adapter: in every case the request is answered
             _log.exception("failed", transport="mqtt", topic=request.inbound.topic)
             return encode_internal(request_id), "internal"
 

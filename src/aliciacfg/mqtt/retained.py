@@ -5,7 +5,7 @@ announcement counts as held only when its own bytes have come back on the daemon
 
 Any other message there is the daemon's own, by its id, or foreign. An older one of its own is what a broker brings
 back, or what comes late: it is overwritten. A newer one shows that the database went back: see ``core.order``. A
-foreign one is told and overwritten, so that readers who applied it apply the right one again.
+foreign one raises an alert and is overwritten, so that readers who applied it apply the right one again.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ class Retained:
             outbox: The messages that the broker has to hold.
             alerts: Raised for what cannot be delivered and for what others write.
             drift: Findings of what others wrote, until it is repaired.
-            order: Tells own messages from foreign ones, and keeps the right ones the newest.
+            order: Distinguishes own messages from foreign ones, and keeps the right ones the newest.
             markers: Close each batch of the read-back.
             on_confirmed: Called when the broker was seen to hold the whole outbox.
             pace: Bounds how fast messages are published.
@@ -315,7 +315,7 @@ class Retained:
             # Readers forgot what they held, and so apply the right one again.
             self._on_foreign(subject, current, None)
         elif inbound.oversized:
-            # Whatever it says at its end.
+            # Its content was not read; it may claim any place.
             self._on_foreign(subject, current, HIGHEST)
         else:
             self._on_other(subject, current, inbound.payload)
@@ -516,5 +516,5 @@ class Retained:
 
 
 def _digest(payload: bytes) -> bytes:
-    """Return 16 bytes that tell payloads apart."""
+    """Return 16 bytes that distinguish payloads."""
     return hashlib.blake2b(payload, digest_size=16).digest()

@@ -43,7 +43,7 @@ from aliciacfg.replicas.leadership import Leadership
 _log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS = 10.0
-# How long the broker waits with the last will of a leader: for less, nobody would notice that another one took over.
+# How long the broker waits with the last will of a leader: a takeover within that time stays unnoticed.
 _WILL_DELAY_SECONDS = 10
 # A broker acknowledges within milliseconds; after this time an answer to a write says that the change waits for it.
 _SILENT_SECONDS = 2.0
@@ -109,8 +109,8 @@ class MqttSession:
             outbox: The messages that the broker has to hold.
             alerts: Published; raised about what the broker denies and what others write.
             drift: Learns what others write on our topics.
-            supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
-            order: Tells our messages from those of others.
+            supervisor: Reports unexpected errors, and keeps the tasks of a connection running.
+            order: Distinguishes our messages from those of others.
             on_drained: Called whenever the broker was seen to hold the whole outbox.
             max_packet_bytes: The largest MQTT packet that is received.
             limit: Learns the largest packet that may be sent.

@@ -111,10 +111,10 @@ class SharedRequests:
             service: What is served; its health names the home.
             requests: Answers requests.
             alerts: Published; raised while the broker does not share subscriptions.
-            supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
+            supervisor: Reports unexpected errors, and keeps the tasks of a connection running.
             readiness: Whether this daemon can confirm its answers.
             serves_home: Returns whether this daemon leads and serves the broker, which it found to be its home's.
-            home_key: Tells messages of the home's daemons from those of others; secret.
+            home_key: Distinguishes messages of the home's daemons from those of others; secret.
             max_packet_bytes: The largest MQTT packet that is received.
             limit: Learns the largest packet that may be sent, together with the connection of the home: on MQTT 3.1.1
                 it costs connections to find out.
@@ -197,7 +197,7 @@ class SharedRequests:
         await self._turns.until(lambda: self.sharing is not None and self.sharing is not sharing)
 
     def _session(self) -> Session:
-        # Another id each time, so that no connection ends another one; and one that nobody can guess.
+        # Another id each time, so that no connection ends another one; and one that cannot be guessed.
         name = f"config_service_{secrets.token_hex(12)}"
         return Session(
             name,

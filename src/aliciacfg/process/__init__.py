@@ -3,7 +3,7 @@
 It knows nothing of configurations.
 
     memory             what the collector of cycles looks at, and what is given back to the system
-    line_writer        writes to the standard streams without waiting for whoever reads them
+    line_writer        writes to the standard streams without waiting for their readers
     stop_deadline      ends the process when a stop takes too long
-    service_manager    tells systemd how it goes
+    service_manager    reports the state to systemd
 """

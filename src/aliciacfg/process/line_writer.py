@@ -1,4 +1,4 @@
-"""Writes to standard output and standard error without ever waiting for whoever reads them."""
+"""Writes to standard output and standard error without ever waiting for their readers."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ _GATHER_MANY_SECONDS = 0.01
 class LineWriter:
     """Writes texts to a file descriptor, in a thread of its own.
 
-    A pipe that nobody reads, a stopped terminal or a slow disk hold up that thread only. What comes while a mebibyte
+    A pipe that is not read, a stopped terminal or a slow disk hold up that thread only. What comes while a mebibyte
     waits is dropped and counted, and so is what cannot be written because the reader is gone or the disk is full; the
     next text that can be written is followed by a line that says how many were dropped.
     """
@@ -67,7 +67,7 @@ class LineWriter:
     def stream(self, *, terminal: bool, prefix: bytes = b"") -> TextIO:
         """Return a text stream that writes here, to take the place of ``sys.stderr``.
 
-        What the interpreter, warnings and libraries print then goes the way of the log, and holds up nobody either.
+        What the interpreter, warnings and libraries print then goes the way of the log, and holds up nothing either.
 
         Args:
             terminal: What its ``isatty`` returns.
@@ -166,7 +166,7 @@ class _LineFile(io.RawIOBase):
 def open_missing_streams() -> None:
     """Open the null device as each standard descriptor that was closed before the start.
 
-    Otherwise the next file or socket would get its number, and whoever writes to standard output would write into it.
+    Otherwise the next file or socket would get its number, and what is written to standard output would get into it.
     """
     for descriptor in range(3):
         try:
@@ -183,7 +183,7 @@ def _write_all(descriptor: int, data: bytes) -> bool:
         try:
             left = left[os.write(descriptor, left) :]
         except BlockingIOError:
-            # Whoever shares the pipe with this process may have made it non-blocking.
+            # A process that shares the pipe may have made it non-blocking.
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             poll.poll()

@@ -45,7 +45,7 @@ _STATUS = Path("/proc/self/statm")
 
 
 def keep_large_blocks_apart() -> None:
-    """Have the C library give every large block back when it is freed, whatever was freed before.
+    """Have the C library give every large block back when it is freed, independent of what was freed before.
 
     Call it before much is allocated. Other C libraries than glibc are left alone.
     """
@@ -103,9 +103,9 @@ def making_what_stays() -> Generator[None]:
 async def free_slowly(held: list[object]) -> None:
     """Free what a list holds, a few objects at a time, and let others go on in between.
 
-    Freeing is one step for whatever hangs on an object: the last reference to the files and configurations of a home
-    with 10,000 services, dropped at once, holds everything up for 40 ms. With a pause after each piece, as threads need
-    the interpreter too: without one, a write took 20 ms meanwhile instead of three.
+    Freeing is one step for everything that hangs on an object: the last reference to the files and configurations of a
+    home with 10,000 services, dropped at once, holds everything up for 40 ms. With a pause after each piece, as threads
+    need the interpreter too: without one, a write took 20 ms meanwhile instead of three.
     """
     while held:
         del held[-_FREED_AT_ONCE:]

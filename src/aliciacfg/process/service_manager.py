@@ -1,4 +1,4 @@
-"""Tells the service manager that started the process, such as systemd, how it goes: the protocol of sd_notify(3).
+"""Reports the state of the process to the service manager that started it, such as systemd: sd_notify(3).
 
 Each message is a datagram of ``NAME=value`` lines to the Unix socket that ``NOTIFY_SOCKET`` names. Without that
 variable nothing is sent. The protocol is a page long; the packages for it need systemd's headers or are no longer
@@ -69,25 +69,25 @@ class ServiceManager:
         return self._socket is not None
 
     def ready(self) -> None:
-        """Tell that the start is made."""
+        """Report that the start is made."""
         self._ready = True
-        self._tell("READY=1")
+        self._report("READY=1")
 
     @contextlib.contextmanager
     def reloading(self) -> Generator[None]:
-        """Tell that the files are read again while the block runs; during the start that is part of the start."""
+        """Report that the files are read again while the block runs; during the start that is part of the start."""
         if not self._ready:
             yield
             return
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._report(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
         finally:
             self.ready()
 
     def stopping(self) -> None:
-        """Tell that the process stops."""
-        self._tell("STOPPING=1")
+        """Report that the process stops."""
+        self._report("STOPPING=1")
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -109,16 +109,16 @@ class ServiceManager:
 
         Args:
             status: Returns the status for people, in one line.
-            alive: Returns whether the process works as far as it can tell; if not, no sign of life is sent.
+            alive: Returns whether the process works as far as it knows; if not, no sign of life is sent.
         """
         clock = asyncio.get_running_loop().time
-        began, told, next_sign = clock(), "", 0.0
+        began, reported, next_sign = clock(), "", 0.0
         # As sd_watchdog_enabled(3) recommends.
         pause = self._watchdog_seconds / 2 if self._watchdog_seconds else None
         while self.present:
-            if (text := status()) != told:
-                told = text
-                self._tell(f"STATUS={' '.join(text.split())}")
+            if (text := status()) != reported:
+                reported = text
+                self._report(f"STATUS={' '.join(text.split())}")
             if not self._ready:
                 self._extend()
                 if clock() - began >= self._patience_seconds:
@@ -137,7 +137,7 @@ class ServiceManager:
     def _extend(self) -> None:
         self._send(f"EXTEND_TIMEOUT_USEC={_MORE_SECONDS * 1_000_000}")
 
-    def _tell(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         """Send a message that must arrive, now or later."""
         if self.present:
             self._unsent.append(message)
@@ -148,7 +148,7 @@ class ServiceManager:
             self._unsent.popleft()
 
     def _send(self, message: str) -> bool:
-        """Send a message; return False if there was no room, or nobody to receive it."""
+        """Send a message; return False if there was no room, or no receiver."""
         if self._socket is None:
             return False
         try:

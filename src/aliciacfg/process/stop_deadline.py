@@ -1,4 +1,4 @@
-"""Ends a process that was told to stop and has not ended in time, whatever holds it up."""
+"""Ends a process that was asked to stop and has not ended in time, for any reason."""
 
 import os
 import queue

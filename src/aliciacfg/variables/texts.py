@@ -14,8 +14,8 @@ def derived_name(pointer: str) -> str:
 def text_of(value: Json) -> str:
     """Return the text of a value: a string as it is, the items of an array with commas between, anything else as JSON.
 
-    An array with one comma in an item cannot be told from one with two items; programs that read lists from variables
-    expect this form all the same.
+    An array with one comma in an item cannot be distinguished from one with two items; programs that read lists from
+    variables expect this form all the same.
     """
     if isinstance(value, list):
         return ",".join(_item(item) for item in value)

@@ -22,8 +22,8 @@ _POLL_SECONDS = 0.02
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 # A process of its own, which becomes the program: nothing may be done between fork and exec in a process with threads.
-# It is the end of the thread that starts it which the kernel tells of, so that thread has to be the main one. If the
-# parent ended before the request, the process has another parent already.
+# The kernel signals the end of the thread that starts it, so that thread has to be the main one. If the parent ended
+# before the request, the process has another parent already.
 _FOLLOWER = f"""
 import ctypes, os, sys
 ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGTERM)}, 0, 0, 0)

@@ -65,7 +65,7 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
         return
     program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), _MORE_PATHS]))
     if program is not None:
-        # It holds the port, and its end is nobody's business: this daemon would not stop it.
+        # It holds the port, and this daemon would not stop it.
         await end_left(_command(program, data_dir), _note(data_dir))
     loopback = BrokerAddress(_LOOPBACK, wanted.port, wanted.username, wanted.password)
     refusal = await _refusal(loopback)
