@@ -68,7 +68,7 @@ async def test_a_backup_under_load_is_a_state_that_existed_and_services_follow_i
     assert not list(daemon.data.glob(".snapshot-*"))
     restoring = ("restore", str(archive))
     refused = await asyncio.to_thread(aliciacfg, daemon, *restoring)
-    assert (refused.returncode, "the daemon of data runs (pid " in refused.stderr) == (9, True)
+    assert (refused.returncode, "the daemon on the data directory data runs (pid " in refused.stderr) == (9, True)
     tried = await asyncio.to_thread(aliciacfg, daemon, *restoring, "--dry-run")
     assert (tried.returncode, json.loads(tried.stdout)["epoch"]) == (0, 2), tried.stderr
     assert not list(daemon.data.glob(".snapshot-*"))

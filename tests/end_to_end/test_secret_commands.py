@@ -21,7 +21,7 @@ def test_prod_gets_all_it_lacks_before_it_was_ever_valid(make_daemon: Callable[.
     made = aliciacfg(home, "secret", "generate", "prod")
     assert "made the daemon's first key" in made.stderr
     assert json.loads(made.stdout)["needed"] == [
-        {"service": "ai_service", "pointer": KEY, "reason": "is given out by others"}
+        {"service": "ai_service", "pointer": KEY, "reason": "is issued by the provider of the service"}
     ]
     path = home.environments / "prod-secrets.yaml"
     text = path.read_text()

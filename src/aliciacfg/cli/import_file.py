@@ -318,7 +318,7 @@ def _lines(
         yield "secrets that were not taken, for you to set:"
         yield from (f"  aliciacfg secret set {service} {pointer}{where}" for pointer in secrets)
     if taken.secrets:
-        yield "Is a value no secret, or a secret missing? Say so in the schema: x-sensitive: false, or true"
+        yield "If one is not a secret, or a secret is not sealed, say so in the schema: x-sensitive: false, or true"
     if not dry_run and not unchanged:
         yield "the running daemon has loaded it" if loaded else "the daemon loads it when it starts"
     if not dry_run and taken.secrets and file is not None:

@@ -78,7 +78,7 @@ def exit_running(settings: "Settings") -> NoReturn:
 
     found = holder(Path(settings.data_dir))
     fail(
-        f"the daemon of {settings.data_dir} runs{'' if found is None else f' (pid {found})'}",
+        f"the daemon on the data directory {settings.data_dir} runs{'' if found is None else f' (pid {found})'}",
         EXIT_ANOTHER_DAEMON,
         hint="stop it with Ctrl-C or `systemctl stop aliciacfg`, run this again, and start it",
     )

@@ -439,7 +439,7 @@ def _generated_lines(
         if not dry_run:
             yield from _on_loading(loaded=loaded, waits=waits)
     if missing.needed:
-        yield [("still missing", "bold yellow"), ", because others give them out:"]
+        yield [("still missing", "bold yellow"), ": a provider issues these, so you set them:"]
         yield from (f"  aliciacfg secret set {item.service} {item.pointer} -e {environment}" for item in missing.needed)
 
 

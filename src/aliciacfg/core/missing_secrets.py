@@ -14,7 +14,7 @@ from aliciacfg.sources.layers import Environment
 _OWN = re.compile(r"password|secret", re.IGNORECASE)
 # As keys and tokens do, they come from the provider of the service.
 _OTHERS = re.compile(r"(?:client|app|api|consumer)[_-]?secret", re.IGNORECASE)
-_GIVEN_BY_OTHERS = "is given out by others"
+_ISSUED_ELSEWHERE = "is issued by the provider of the service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _of_service(
             return made, list(needed.values())
         for pointer in fresh:
             if not can_be_made(pointer):
-                needed[pointer] = Needed(service, pointer, _GIVEN_BY_OTHERS)
+                needed[pointer] = Needed(service, pointer, _ISSUED_ELSEWHERE)
                 continue
             made[pointer] = generate()
             if problem := _problem_at(composer, environment, service, made, pointer):
