@@ -77,8 +77,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 class Finding:
     """A problem in a configuration before it is known who will read about it.
 
-    It holds no value of the configuration, so that no way to an alert, a log or another reader can show one. Whoever
-    sent the configuration sees the value in the answer, which takes it from the request
+    It holds no value of the configuration, so that no way to an alert, a log or another reader can show one. The
+    sender of the configuration sees the value in the answer, which takes it from the request
     (``validation_messages.for_sender``).
 
     Attributes:

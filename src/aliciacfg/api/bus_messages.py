@@ -22,8 +22,7 @@ class AppliedReport(msgspec.Struct, frozen=True, kw_only=True):
 class RetainedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What every retained message of the daemon but its health begins with.
 
-    ``message_id`` is a code over the rest of the message by which the daemon, and nobody else, tells whether it
-    published it.
+    ``message_id`` is a code over the rest of the message by which only the daemon recognises what it published.
     """
 
     message_id: str

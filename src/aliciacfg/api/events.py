@@ -47,7 +47,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
         restart_required: At most 100 of those that the service applies only at a restart.
         restart_required_count: How many there are.
         deleted: Whether the configuration does not exist any more.
-        coalesced: Whether revisions between the one before and this one may not be told.
+        coalesced: Whether revisions between the one before and this one may have no event.
     """
 
     service: str
@@ -71,7 +71,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """``environment``: another environment is active; the changes of its services are not told one by one."""
+    """``environment``: another environment is active; the changes of its services have no events of their own."""
 
     environment: str
     previous: str | None
@@ -80,7 +80,7 @@ class EnvironmentEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResetEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """``reset``: what the reader missed cannot be told; it has to read everything again.
+    """``reset``: what the reader missed cannot be sent; it has to read everything again.
 
     Attributes:
         reason: ``unknown_id``: too much happened since ``Last-Event-ID``, or it is no id. ``epoch``: the database went

@@ -29,8 +29,8 @@ Sequence = Annotated[
     Meta(
         ge=0,
         le=MAX_NUMBER,
-        description="Raised by every change that readers are told of, over the whole home; never reused. What has a "
-        "higher (epoch, sequence) is newer.",
+        description="Raised by every change that readers are notified of, over the whole home; never reused. What has "
+        "a higher (epoch, sequence) is newer.",
     ),
 ]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]

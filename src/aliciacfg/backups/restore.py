@@ -214,7 +214,7 @@ def _check_home(archive: Archive, before: _Before, keys: Keys, wanted: Wanted, r
             )
         result.notes.append(f"home {before.home} is replaced by home {home}; `aliciacfg keys add --from` adds its keys")
     if keys.is_new:
-        result.notes.append("without the keys nothing shows that nobody changed the backup")
+        result.notes.append("without the keys nothing shows that the backup was not changed")
     elif not archive.manifest.is_confirmed(keys.keyring):
         raise ArchiveError(f"{archive.path} was changed after it was made: its code is another one. Use another backup")
 

@@ -53,8 +53,8 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
     `postgresql:` alone the database in ALICIACFG_DATABASE_URL. A password belongs there, or into a password file
     (?passfile=FILE): other users of a machine see the arguments of commands.
 
-    Everything is copied as it is: history, audit log, tokens, run-time changes, and the order of what
-    services were told. Every row is verified in FROM and in the copy, which is complete or not there. FROM stays as it
+    Everything is copied as it is: history, audit log, tokens, run-time changes, and the order of
+    all changes. Every row is verified in FROM and in the copy, which is complete or not there. FROM stays as it
     was; start no daemon on it any more. The files are not in a database, and stay where they are. The keys go to where
     TO has them: into the server's database, wrapped by this machine's key-encryption key (`keys kek`), or to keys.json.
 

@@ -90,7 +90,7 @@ def import_(
         fail(problem, EXIT_USAGE)
     form = form or form_of(file)
     if form is None:
-        fail(f"the name of {file} does not tell its form", EXIT_USAGE, hint=f"add --format {'|'.join(get_args(Form))}")
+        fail(f"the name of {file} does not say its form", EXIT_USAGE, hint=f"add --format {'|'.join(get_args(Form))}")
     if env_prefix is not None and (form == "env" or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", env_prefix) is None):
         what = "FILE names its variables itself" if form == "env" else "expected letters a to z, digits and _"
         raise click.UsageError(f"--env-prefix: {what}")

@@ -81,7 +81,7 @@ def _database(settings: "Settings") -> "Database":
 
 
 def _copy(settings: "Settings", directory: "DataDirectory | None", elsewhere: Path | None) -> Path:
-    """Copy the database while nobody writes to it, and return the directory of the copy."""
+    """Copy the database while no process writes to it, and return the directory of the copy."""
     if directory is not None:
         with suppress(Unavailable):
             return _copy_into(directory.make_snapshot_directory(), _database(settings), at_rest=True)

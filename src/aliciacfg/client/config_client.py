@@ -169,7 +169,7 @@ class ConfigClient(Generic[SettingsT]):
         """Call a function with each change; return a function that ends this.
 
         A coroutine function runs on the event loop, any other function in a thread, so that one that blocks delays
-        nobody else. An exception is logged and reported as ``rejected``; the next change is delivered all the same.
+        no other. An exception is logged and reported as ``rejected``; the next change is delivered all the same.
         Call it where the client is entered.
         """
         task = self._start_task(self._call(callback, self.changes()), name=f"callback of {self.service}")

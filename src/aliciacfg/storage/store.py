@@ -565,7 +565,7 @@ class Database(Protocol):
 
         Args:
             directory: Where the copy is made.
-            at_rest: Whether nobody writes to it meanwhile.
+            at_rest: Whether no process writes to it meanwhile.
 
         Raises:
             Unavailable: The database cannot be read, or the copy cannot be written; there is no copy.

@@ -725,7 +725,7 @@ export interface components {
         };
         /**
          * AlertItem
-         * @description A condition that an alert tells of, and that is not over.
+         * @description The condition of an alert that is not over.
          */
         AlertItem: {
             /** @description Its key in `alerts` of `health`: the kind, and what distinguishes several of one kind. */
@@ -833,7 +833,7 @@ export interface components {
             timestamp: number;
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             author: string;
             /** @enum {unknown} */
@@ -850,7 +850,7 @@ export interface components {
             restart_required_count: number;
             /** @description Whether the configuration does not exist any more. */
             deleted: boolean;
-            /** @description Whether revisions between the one before and this one may not be told. */
+            /** @description Whether revisions between the one before and this one may have no event. */
             coalesced: boolean;
         };
         /**
@@ -928,7 +928,7 @@ export interface components {
             environment: string;
             /** @description 1, 2, 3 … per environment and service, never reused. */
             revision: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
@@ -952,7 +952,7 @@ export interface components {
             environment: string;
             /** @description 1, 2, 3 … per environment and service, never reused. */
             revision: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
@@ -1027,14 +1027,14 @@ export interface components {
         };
         /**
          * EnvironmentEvent
-         * @description `environment`: another environment is active; the changes of its services are not told one by one.
+         * @description `environment`: another environment is active; the changes of its services have no events of their own.
          */
         EnvironmentEvent: {
             environment: string;
             previous: string | null;
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
         };
         /**
@@ -1235,7 +1235,7 @@ export interface components {
             /** @description Only where several daemons can serve the home (PostgreSQL). */
             replica?: components["schemas"]["OwnReplica"];
             /**
-             * @description The daemons of the home, this one included, in the same case; `replicas` tells more.
+             * @description The daemons of the home, this one included, in the same case; `replicas` has more.
              * @default []
              */
             replicas?: components["schemas"]["OtherReplica"][];
@@ -1277,7 +1277,7 @@ export interface components {
         HelloEvent: {
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             /** @description The active environment. */
             environment: string;
@@ -1311,7 +1311,7 @@ export interface components {
         HistoryItem: {
             /** @description 1, 2, 3 … per environment and service, never reused. */
             revision: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             version: string;
             /** @description Unix seconds. */
@@ -1554,7 +1554,7 @@ export interface components {
             environment: string;
             /** @description 1, 2, 3 … per environment and service, never reused. */
             revision: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
@@ -1737,7 +1737,7 @@ export interface components {
         };
         /**
          * ResetEvent
-         * @description `reset`: what the reader missed cannot be told; it has to read everything again.
+         * @description `reset`: what the reader missed cannot be sent; it has to read everything again.
          */
         ResetEvent: {
             /**
@@ -1747,7 +1747,7 @@ export interface components {
             reason: "access" | "epoch" | "slow" | "unknown_id";
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
         };
         /**
@@ -1965,11 +1965,11 @@ export interface components {
             name: string | null;
             /** @description The role of its token; null without one. */
             role: ("admin" | "metrics" | "reader" | "service" | "writer") | null;
-            /** @description Whether there are neither access rules nor tokens, so that everybody may do everything. */
+            /** @description Whether there are neither access rules nor tokens, so that every caller may do everything. */
             open: boolean;
             /** @description Whether the name is proven. */
             proven: boolean;
-            /** @description Whether nobody but the caller can read the connection: HTTPS, or on one machine without a proxy. */
+            /** @description Whether only the caller can read the connection: HTTPS, or on one machine without a proxy. */
             private: boolean;
             /** @description Whether it may do what administrators may. */
             admin: boolean;
@@ -2011,7 +2011,7 @@ export interface components {
             environment: string;
             /** @description 1, 2, 3 … per environment and service, never reused. */
             revision: number;
-            /** @description Raised by every change that readers are told of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
+            /** @description Raised by every change that readers are notified of, over the whole home; never reused. What has a higher (epoch, sequence) is newer. */
             sequence: number;
             /** @description Raised whenever the database went back, as after a restore. */
             epoch: number;

@@ -42,9 +42,9 @@ class WhoamiAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: The caller's name; null if it is anonymous.
         role: The role of its token; null without one.
-        open: Whether there are neither access rules nor tokens, so that everybody may do everything.
+        open: Whether there are neither access rules nor tokens, so that every caller may do everything.
         proven: Whether the name is proven.
-        private: Whether nobody but the caller can read the connection: HTTPS, or on one machine without a proxy.
+        private: Whether only the caller can read the connection: HTTPS, or on one machine without a proxy.
         admin: Whether it may do what administrators may.
         read: Which services it may read.
         write: Which services it may change.

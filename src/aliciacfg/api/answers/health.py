@@ -112,5 +112,5 @@ class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     replica: Annotated[OwnReplica | UnsetType, Meta(description=_SEVERAL)] = UNSET
     replicas: Annotated[
         list[OtherReplica],
-        Meta(description="The daemons of the home, this one included, in the same case; `replicas` tells more."),
+        Meta(description="The daemons of the home, this one included, in the same case; `replicas` has more."),
     ] = []

@@ -66,7 +66,7 @@ class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A condition that an alert tells of, and that is not over.
+    """The condition of an alert that is not over.
 
     Attributes:
         name: Its key in ``alerts`` of ``health``: the kind, and what distinguishes several of one kind.
