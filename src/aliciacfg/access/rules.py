@@ -129,7 +129,10 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if need == "nothing":
             return _ALLOWED
         if caller.name is None:
-            reason = f"{operation} needs the caller's name: send a token, or use a name of your own."
+            reason = (
+                f"{operation} needs the caller's name: over HTTP send a token, over MQTT end the topic with a name of "
+                "your own."
+            )
             return Decision(allowed=False, reason=reason, anonymous=True)
         if not caller.proven and need not in _READS:
             return Decision(

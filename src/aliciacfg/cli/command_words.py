@@ -10,7 +10,7 @@ _WORDS: Final = (
     ("send a token over HTTP.", f"use {_OVER_HTTP.format('admin')}"),
     (_RULE.format("read"), f"{_RULE.format('read')} Or use {_OVER_HTTP.format('reader')}"),
     (_RULE.format("write"), f"{_RULE.format('write')} Or use {_OVER_HTTP.format('writer')}"),
-    ("send a token, or", "set ALICIACFG_TOKEN to a token (with --http), or"),
+    ("over HTTP send a token,", "with --http set ALICIACFG_TOKEN to a token,"),
     ("leave refuse_near_misses out if they are meant", "add --force if they are meant"),
 )
 
