@@ -44,7 +44,7 @@ class Bell:
 
     def put(self, number: int, **members: Any) -> None:
         what = update(number, **members)
-        self.hub.hear(what.restart_required)
+        self.hub.note_restarts(what.restart_required)
         self.hub.put(self.record(what), what)
 
     def record(self, what: Update) -> Current[Any]:

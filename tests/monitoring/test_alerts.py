@@ -80,16 +80,16 @@ async def test_an_event_that_comes_again_is_counted(alerts: Alerts, heard: list[
     alerts.emit("tamper", "Somebody wrote.", service="bell")
     assert [(alert.service, len(alert.problems)) for alert in heard] == [("bell", 1), ("lamp", 1), ("bell", 0)]
     heard.clear()
-    alerts.tell_counted()
+    alerts.report_counted()
     again = "Somebody wrote. (This happened 3 times more.)"
     assert heard == [Alert("tamper", again, 12.5, service="bell", problems=(PROBLEM,))]
     alerts.emit("tamper", "Somebody wrote.", service="lamp", problems=[PROBLEM])
     assert len(heard) == 2
     alerts.emit("tamper", "Somebody wrote.", service="bell", problems=[PROBLEM])
     assert len(heard) == 2
-    alerts.tell_counted()
+    alerts.report_counted()
     assert heard[2].message == "Somebody wrote. (This happened once more.)"
-    alerts.tell_counted()
+    alerts.report_counted()
     assert len(heard) == 3
 
 

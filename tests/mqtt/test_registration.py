@@ -96,7 +96,7 @@ async def test_a_great_many_refused_names_are_not_remembered(tmp_path: Path):
             await made.register(f"further_{number}")
         assert len(made.refused) == 1025
         # The same alert in the same second would be counted.
-        made.core.parts.alerts.tell_counted()
+        made.core.parts.alerts.report_counted()
         await made.register("further_0")
         assert len(made.refused) == 1026
 

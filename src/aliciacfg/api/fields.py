@@ -33,6 +33,7 @@ Sequence = Annotated[
         "a higher (epoch, sequence) is newer.",
     ),
 ]
+ExpectedRevision = Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
 Remedies = Annotated[list[str], Meta(description="Commands that correct all of it, where there are any.")]
 PageLimit = Annotated[

@@ -14,6 +14,7 @@ from aliciacfg.api.fields import (
     AtLeast,
     Comment,
     DryRun,
+    ExpectedRevision,
     Form,
     PageLimit,
     RefuseNearMisses,
@@ -38,7 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class WriteRequest(Request, frozen=True, kw_only=True):
     """Fields of every request that writes a configuration."""
 
-    expected_revision: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")] | None = None
+    expected_revision: ExpectedRevision | None = None
     dry_run: DryRun = False
     comment: Comment | None = None
     allow_breaking: AllowBreaking = False
@@ -119,7 +120,7 @@ class BatchUpdate(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     config: dict[str, Any] | UnsetType = UNSET
     patch: dict[str, Any] | UnsetType = UNSET
-    expected_revision: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")] | None = None
+    expected_revision: ExpectedRevision | None = None
 
 
 class BatchRequest(Request, frozen=True, kw_only=True):

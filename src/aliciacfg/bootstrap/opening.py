@@ -12,7 +12,7 @@ from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.bootstrap.assembly import assemble
 from aliciacfg.bootstrap.core import Core
 from aliciacfg.bootstrap.parts import make_parts
-from aliciacfg.core.adoption import adopt_rows, tell_adoption
+from aliciacfg.core.adoption import adopt_rows, report_adoption
 from aliciacfg.core.plan import ChangeContext
 from aliciacfg.counted import counted
 from aliciacfg.errors import Unavailable
@@ -60,7 +60,7 @@ async def open_core(
     shared_keys = shared_keys_of(settings, serves=True) if database is None else None
     keys = await _open_keys(shared_keys or FileKeyStore(data.key_file))
     async with AsyncExitStack() as stack:
-        stack.callback(alerts.tell_counted)
+        stack.callback(alerts.report_counted)
         # One object, whose keys a rotation replaces in place: every part holds it.
         keyring = keys.make_keyring()
         chain = Chain(keyring)
@@ -74,7 +74,7 @@ async def open_core(
         queue = await stack.enter_async_context(WriteQueue(store, condition))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
-        tell_adoption(keys, alerts)
+        report_adoption(keys, alerts)
         if adopted is not None:
             await _record_adoption(adopted, queue)
         parts = await make_parts(

@@ -146,7 +146,7 @@ def _watch(
 def _become(
     service: str, command: Sequence[str], values: Values, choices: Choices, say: Callable[[str], None]
 ) -> NoReturn:
-    """Become the command."""
+    """Replace this process by the command."""
     prepared = _started(service, lambda: prepare(command, values, inherited=environments.inherited(), choices=choices))
     for line in prepared.notes:
         say(line)

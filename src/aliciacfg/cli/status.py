@@ -149,11 +149,11 @@ def _health_lines(found: HealthAnswer) -> Iterator[Line]:
         (found.status, _STYLES[found.status]),
         f": {managed} of {found.environment}, {broker}, up {_span(found.uptime)}",
     ]
-    yield from _standing_lines(found)
+    yield from _problem_lines(found)
 
 
-def _standing_lines(found: HealthAnswer) -> Iterator[Line]:
-    """Yield a line for each alert that stands and each edit that is not in force."""
+def _problem_lines(found: HealthAnswer) -> Iterator[Line]:
+    """Yield a line for each active alert and each edit that is not in force."""
     yield from ([("  not in force: ", "yellow"), line] for line in edit_lines(found.refused_edits))
     yield from ([(f"  {kind}: ", "yellow"), message] for kind, message in found.alerts.items())
 

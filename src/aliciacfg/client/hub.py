@@ -93,7 +93,7 @@ class Hub(Generic[SettingsT]):
         """Whether there is a state."""
         return self._state is not None
 
-    def hear(self, restart_required: Iterable[str] | None) -> None:
+    def note_restarts(self, restart_required: Iterable[str] | None) -> None:
         """Note what a message that counts says about restarts, before it becomes a state.
 
         Args:

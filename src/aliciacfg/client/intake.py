@@ -164,7 +164,7 @@ class Intake(Generic[SettingsT]):
             self.live, self.failure = True, None
             self._hub.confirm()
             return
-        self._hub.hear(update.restart_required if self._follows(update, in_touch=in_touch) else None)
+        self._hub.note_restarts(update.restart_required if self._follows(update, in_touch=in_touch) else None)
         self._last = update
         try:
             record = self._reader.read(update, source="live")

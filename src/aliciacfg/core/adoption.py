@@ -95,7 +95,7 @@ _REMEDY = (
 )
 
 
-def tell_adoption(keys: KeyFile, alerts: Alerts) -> None:
+def report_adoption(keys: KeyFile, alerts: Alerts) -> None:
     """Raise the alert about an adoption that is pending, or end it."""
     note = keys.pending_adoption
     if note is None:

@@ -86,13 +86,13 @@ class DriftChecks:
             await asyncio.sleep(_VERIFICATION_SECONDS)
 
     async def probe_forever(self) -> None:
-        """See every five seconds, and every second while it cannot, whether the store can be read, until cancelled."""
+        """Check every five seconds, or each second after a failure, whether the store can be read, until cancelled."""
         while True:
             await self.probe()
             await asyncio.sleep(_CHECK_SECONDS if self._condition.has("read") else _PROBE_SECONDS)
 
     async def probe(self) -> None:
-        """See whether the store can be read: without a request, nothing else would notice that it cannot."""
+        """Check whether the store can be read: without a request, nothing else would notice that it cannot."""
         # One at a time: a read that hangs occupies a thread.
         probing = self._probing or asyncio.create_task(self._store.probe(), name="probe")
         self._probing = None

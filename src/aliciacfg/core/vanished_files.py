@@ -18,7 +18,7 @@ class VanishedFiles:
     """The files that are away, and since when."""
 
     def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know of no such file.
+        """Begin without files that are away.
 
         Args:
             seconds: How long a file has to be away until it counts as removed.

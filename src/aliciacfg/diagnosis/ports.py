@@ -14,7 +14,7 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def look_at_http_port(host: str, port: int) -> Finding:
-    """Look whether a daemon that is started now could listen for HTTP."""
+    """Check whether a daemon that is started now could listen for HTTP."""
     where = f"{host}:{port}"
     if port == 0:
         return ok("HTTP", "a free port is taken")

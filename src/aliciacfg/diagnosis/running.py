@@ -13,7 +13,7 @@ _KNOWN: Final = frozenset({"validation_failed", "open_access", "acl_missing", "a
 
 
 def look_at_health(health: HealthAnswer, *, now: float) -> Iterator[Finding]:
-    """Look at the health of a daemon.
+    """Check the health of a daemon.
 
     Args:
         health: What it answered just now.
@@ -47,7 +47,7 @@ def look_at_health(health: HealthAnswer, *, now: float) -> Iterator[Finding]:
 
 
 def look_at_access(health: HealthAnswer) -> Finding:
-    """Look whether access rules are in force, as a daemon says it."""
+    """Check whether access rules are in force, as a daemon says it."""
     kinds = {kind.partition(":")[0]: message for kind, message in health.alerts.items()}
     for kind in ("access_closed", "acl_missing"):
         if kind in kinds:

@@ -40,7 +40,7 @@ class CannotStart(AliciacfgError):
 
 
 def replace_process(command: Sequence[str], environment: Environment) -> NoReturn:
-    """Become the program of a command: same process, directory, descriptors, terminal and signal mask.
+    """Replace this process by the program of a command: same process, directory, descriptors, terminal and signal mask.
 
     Raises:
         CannotStart: It cannot be started; this process goes on.

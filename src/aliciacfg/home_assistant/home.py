@@ -92,7 +92,7 @@ class Home:
         choice: Choice,
         manner: Manner,
     ) -> None:
-        """Know no device yet.
+        """Begin without devices.
 
         Args:
             state: The configurations.

@@ -15,7 +15,7 @@ class CommandProof:
     """
 
     def __init__(self, authorizer: Authorizer, alerts: Alerts) -> None:
-        """Know nothing yet.
+        """Begin without a proof.
 
         Args:
             authorizer: Has the rules; without any, nothing has to be proven.

@@ -68,7 +68,7 @@ class HomeAssistantPart:
                 await end_task(again)
 
     async def stop(self) -> None:
-        """Say that nothing is available."""
+        """Publish that nothing is available."""
         if self._session is not None:
             await self._session.stop()
 

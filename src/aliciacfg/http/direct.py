@@ -51,7 +51,7 @@ class DirectRequests:
     """Knows the routes of earlier requests, and begins what comes on them."""
 
     def __init__(self, operations: OperationHandler) -> None:
-        """Know no route.
+        """Begin without routes.
 
         Args:
             operations: Waits for the writes under way when the server stops.

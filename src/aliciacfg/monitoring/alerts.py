@@ -82,7 +82,7 @@ class Alerts:
         self._count_from_now(event)
         self._notify(event)
 
-    def tell_counted(self) -> None:
+    def report_counted(self) -> None:
         """Raise an alert about each event that came again since its last one, and begin to count anew."""
         counted, self._again = self._again, {}
         for event, count in counted.items():
@@ -98,7 +98,7 @@ class Alerts:
         except RuntimeError:
             return
         if not self._again:
-            loop.call_later(_AGAIN_SECONDS, self.tell_counted)
+            loop.call_later(_AGAIN_SECONDS, self.report_counted)
         if len(self._again) < _MAX_COUNTED:
             self._again[event] = 0
 

@@ -41,7 +41,7 @@ class KeepAlive:
         self._timer = self._look_later()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._timer.cancel()
 
     def _look_later(self) -> asyncio.TimerHandle:

@@ -31,7 +31,7 @@ class PacketLimit:
     """
 
     def __init__(self, own: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know nothing of the broker.
+        """Begin without a limit of the broker.
 
         Args:
             own: The setting, in bytes; nothing larger is sent in any case.

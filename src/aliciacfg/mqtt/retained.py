@@ -379,7 +379,7 @@ class Retained:
             self._outbox.changed.set()
 
     def _remember(self, subject: str, payload: bytes) -> None:
-        """Know a message again that is published now: an empty one has no id."""
+        """Remember a message that is published now, to recognise it: an empty one has no id."""
         self._sent.setdefault(subject, deque(maxlen=_REMEMBERED)).append(_digest(payload))
 
     async def _clear_unknown(self, connection: Connection) -> None:

@@ -295,7 +295,7 @@ class SharedRequests:
         self._turns.notify()
 
     async def _try_again(self, connection: Connection) -> None:
-        """See from time to time whether the broker shares subscriptions by now.
+        """Check from time to time whether the broker shares subscriptions by now.
 
         Raises:
             BrokerUnavailable: It does; or the connection is gone.
@@ -306,7 +306,7 @@ class SharedRequests:
                 raise BrokerUnavailable("the broker shares subscriptions now; connecting anew")
 
     async def _take_part(self, connection: Connection) -> None:
-        """Be a member of the group while this daemon is ready, or no other one is.
+        """Join the group while this daemon is ready, or no other one is; leave it otherwise.
 
         Raises:
             BrokerUnavailable: The connection is gone.
@@ -444,7 +444,7 @@ class SharedRequests:
         return True
 
     def _on_health(self, inbound: Inbound) -> None:
-        """Learn whose broker it is: the health of the home is retained there, or comes when a daemon leads.
+        """Find out whose broker it is: the health of the home is retained there, or comes when a daemon leads.
 
         Once it is known, what others publish there is a matter of the daemon that leads. One that only claims the
         broker may still find that another home has it.

@@ -33,7 +33,7 @@ from aliciacfg.api.requests import (
     TokenCreateRequest,
     TokenRevokeRequest,
 )
-from aliciacfg.core.adoption import tell_adoption
+from aliciacfg.core.adoption import report_adoption
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
@@ -276,7 +276,7 @@ class AdminOperations:
             await asyncio.to_thread(self._keys.settle_adoptions)
         except KeyFileError as error:
             raise Unavailable(f"{error}.") from error
-        tell_adoption(self._keys, self._alerts)
+        report_adoption(self._keys, self._alerts)
 
     async def backup(self, caller: Caller, _request: Request) -> Answer:
         """Copy the database into a new directory in the data directory; the caller removes it."""

@@ -70,7 +70,7 @@ class FormatRise:
         return f"it rises to {newest} when these run a version that works with it, or have ended: {', '.join(older)}"
 
     async def run(self) -> None:
-        """Look once a second until cancelled."""
+        """Check once a second until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(_LOOK_SECONDS)

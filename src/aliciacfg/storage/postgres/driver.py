@@ -245,7 +245,7 @@ class Link:
         self.ended.set()
 
     async def close(self) -> None:
-        """Say goodbye to the server."""
+        """Close the connection in order."""
         try:
             with _translated():
                 await self._connection.close(timeout=_CLOSE_SECONDS)

@@ -100,7 +100,7 @@ class KnownTail:
         return end, macs if end is not None else {}
 
     def keep(self, version: int, end: End, macs: dict[Row, bytes]) -> None:
-        """Know what a transaction left that was committed."""
+        """Remember what a committed transaction left."""
         if len(macs) > _MAX_KNOWN:
             macs.clear()
         self._version, self._end, self._macs = version, end, macs

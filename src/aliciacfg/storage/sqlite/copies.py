@@ -13,7 +13,7 @@ from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
 from aliciacfg.storage.shared_keys import KeyTable
 from aliciacfg.storage.sqlite.adoption import find_origin
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
-from aliciacfg.storage.sqlite.damage import is_locked, may_pass, telling_damage
+from aliciacfg.storage.sqlite.damage import is_locked, may_pass, translated_damage
 from aliciacfg.storage.sqlite.maintenance import connect_to_read, connect_to_rest, decode, verify_rows
 from aliciacfg.storage.sqlite.schema import MIGRATIONS, check_readable, is_readable, version
 from aliciacfg.storage.store import AddRows, Origin, StoreError, Summary
@@ -58,7 +58,7 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
         with (
             contextlib.closing(_connect(path, at_rest=at_rest)) as source,
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
-            telling_damage(),
+            translated_damage(),
         ):
             # It is read back before it is relied on.
             copy.execute("PRAGMA synchronous=OFF")
@@ -90,7 +90,7 @@ def copy_rows(path: Path, add: AddRows) -> None:
         Unavailable: It cannot be read, has to be upgraded before, or the copy cannot be written.
     """
     try:
-        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, telling_damage():
+        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, translated_damage():
             connection.execute("BEGIN")
             check_readable(connection)
             for table, columns in TABLES.items():
@@ -184,7 +184,7 @@ def describe_file(path: Path) -> Summary:
         StoreError: It is not a database, or one of a newer aliciacfg.
     """
     try:
-        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, telling_damage():
+        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, translated_damage():
             found = version(connection)
             if found > len(MIGRATIONS):
                 raise StoreError(
@@ -219,7 +219,7 @@ def origin_of_file(path: Path, chain: Chain) -> Origin:
     if not path.exists():
         return Origin(is_own=False, key_name="")
     try:
-        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, telling_damage():
+        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, translated_damage():
             return find_origin(connection, chain) if is_readable(connection) else Origin(is_own=False, key_name="")
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}") from error

@@ -27,7 +27,7 @@ _DAMAGE = frozenset(
 
 
 @contextlib.contextmanager
-def telling_damage() -> Generator[None]:
+def translated_damage() -> Generator[None]:
     """Raise sqlite3.DatabaseError where the sqlite3 module cannot even decode SQLite's message about a damaged file."""
     try:
         yield

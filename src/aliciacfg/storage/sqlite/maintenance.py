@@ -22,7 +22,7 @@ from aliciacfg.storage.rows import (
     STANDING_COLUMNS,
 )
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
-from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, telling_damage, unusable
+from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, translated_damage, unusable
 from aliciacfg.storage.sqlite.rows import SELECT_OVERLAYS, chain_start, select_coded
 from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_readable, migrate, quoted
 from aliciacfg.storage.sqlite.transaction import reseal_rows
@@ -59,7 +59,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None)
     connection.text_factory = decode
     try:
-        with telling_damage():
+        with translated_damage():
             if is_new:
                 # What retention frees can go back to the disk. In a file with tables this changes nothing.
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -160,7 +160,7 @@ def verify_file(
     """
     damage: list[str] = []
     try:
-        with contextlib.closing(_connect_to_verify(path, copied=copied)) as connection, telling_damage():
+        with contextlib.closing(_connect_to_verify(path, copied=copied)) as connection, translated_damage():
             damage += _check_file(connection, ended)
             findings = verify_rows(connection, chain, between)
     except (sqlite3.Error, OSError) as error:
@@ -255,7 +255,7 @@ def connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
     )
     connection.text_factory = decode
     try:
-        with telling_damage():
+        with translated_damage():
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
         connection.close()

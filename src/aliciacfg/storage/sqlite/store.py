@@ -41,7 +41,7 @@ from aliciacfg.storage.sqlite.damage import (
     may_pass,
     not_created,
     not_upgraded,
-    telling_damage,
+    translated_damage,
     unusable,
 )
 from aliciacfg.storage.sqlite.maintenance import (
@@ -231,7 +231,7 @@ class SqliteStore:
                 await asyncio.to_thread(probe_file, self._path)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        self._tell_readers(None)
+        self._notify_read_listeners(None)
 
     async def load(self) -> StoredState:
         """Return what a start needs."""
@@ -418,7 +418,7 @@ class SqliteStore:
             raise self._unreadable(error) from error
         except OverflowError as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
-        self._tell_readers(None)
+        self._notify_read_listeners(None)
         return found
 
     def _in_place(self, connection: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
@@ -440,10 +440,10 @@ class SqliteStore:
 
     def _unreadable(self, error: sqlite3.Error) -> Unavailable:
         message = f"The store cannot be read: {error}."
-        self._tell_readers(message)
+        self._notify_read_listeners(message)
         return Unavailable(message)
 
-    def _tell_readers(self, failure: str | None) -> None:
+    def _notify_read_listeners(self, failure: str | None) -> None:
         for listener in self._read_listeners:
             listener(failure)
 
@@ -505,7 +505,7 @@ class _Connection(aiosqlite.Connection):
         connection = self._conn
 
         def call() -> T:
-            with telling_damage():
+            with translated_damage():
                 return function(connection)
 
         # aiosqlite has no public method for this.
