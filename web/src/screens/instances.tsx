@@ -15,6 +15,8 @@ const STATES: Record<Instance["status"], { tone: Tone; text: string }> = {
   restart_pending: { tone: "warning", text: "restart pending" },
 };
 
+const BEHIND = { tone: "warning", text: "behind" } as const;
+
 /** The copies of one service. */
 export function InstancesTab({ service, env }: { service: string; env: string }) {
   const found = useInstances(service, env);
@@ -50,11 +52,12 @@ function Summary({ data }: { data: Instances }) {
   const rejected = data.instances.filter(({ status }) => status === "rejected").length;
   const total = data.instances.length;
   const copies = total === 1 ? "The only copy" : `All ${total} copies`;
+  const unlike = total === 1 ? "The only copy" : `${behind} of ${total} copies`;
   const text =
     behind === 0
       ? `${copies} run${total === 1 ? "s" : ""} revision ${data.revision}, the current one.`
-      : `${behind} of ${counted(total, "copy", "copies")} ${behind === 1 ? "does" : "do"} not run revision ${data.revision}, the current one` +
-        `${rejected > 0 ? `; ${rejected} rejected it` : ""}.`;
+      : `${unlike} ${behind === 1 ? "does" : "do"} not run revision ${data.revision}, the current one` +
+        `${rejected > 0 ? `; ${total === 1 ? "it" : rejected} rejected it` : ""}.`;
   return (
     <>
       <p>{text}</p>
@@ -101,7 +104,9 @@ function InstanceRow({
   service: string | undefined;
   env: string | undefined;
 }) {
-  const { tone, text } = STATES[item.status] ?? { tone: "neutral", text: item.status };
+  // That an older revision was applied is no good news.
+  const isBehind = !item.current && item.status === "applied";
+  const { tone, text } = isBehind ? BEHIND : (STATES[item.status] ?? { tone: "neutral", text: item.status });
   return (
     <tr>
       {service !== undefined && (
@@ -113,10 +118,7 @@ function InstanceRow({
         <code>{item.instance}</code>
       </td>
       <td data-label="State">
-        <span class="tags">
-          <Tag tone={tone}>{text}</Tag>
-          {!item.current && item.status === "applied" && <Tag tone="warning">behind</Tag>}
-        </span>
+        <Tag tone={tone}>{text}</Tag>
         {item.error && <p class="reason">{item.error}</p>}
       </td>
       <td data-label="Revision">

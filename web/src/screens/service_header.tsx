@@ -20,6 +20,9 @@ interface ServiceHeaderProps {
 }
 
 export function ServiceHeader({ name, data, status, isProtected, route, onReset }: ServiceHeaderProps) {
+  const { instances = 0, behind = 0, rejected = 0, restart_pending = 0 } = status ?? {};
+  // The others of those behind have only not said anything yet.
+  const silent = behind - rejected - restart_pending;
   return (
     <>
       <div class="service-head">
@@ -48,13 +51,17 @@ export function ServiceHeader({ name, data, status, isProtected, route, onReset 
               <Tag tone="bad">{status?.drift === 1 ? "drift" : `drift: ${status?.drift}`}</Tag>
             </a>
           )}
-          {(status?.behind ?? 0) > 0 && (
+          {silent > 0 && (
             <Tag tone="warning">
-              {status?.behind} of {status?.instances} copies behind
+              {instances === 1 ? "its only copy is behind" : `${silent} of ${instances} copies behind`}
             </Tag>
           )}
-          {(status?.restart_pending ?? 0) > 0 && <Tag tone="warning">restart pending</Tag>}
-          {(status?.rejected ?? 0) > 0 && <Tag tone="bad">rejected by {status?.rejected} of its copies</Tag>}
+          {restart_pending > 0 && <Tag tone="warning">restart pending</Tag>}
+          {rejected > 0 && (
+            <Tag tone="bad">
+              {instances === 1 ? "rejected by its only copy" : `rejected by ${rejected} of its copies`}
+            </Tag>
+          )}
         </div>
         {onReset !== undefined && (
           <button type="button" onClick={onReset}>
