@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests often wait for brokers and daemons, so more processes than cores are faster.
 # asyncio's debug mode finds calls from the wrong thread. Daemons of a whole file and those whose disk or broker fails are
-# in it; the others run on uvloop, as in production. With the value "all" every daemon is in it. For the code that tests
-# run in their own process pytest-asyncio has a setting, asyncio_debug, which doubles its time: `make soak` sets both.
-PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+# in it; the others run on uvloop, as in production. It doubles the time of the code that tests run in their own process:
+# `make soak` has that, and every daemon, in it, with a variable and the setting of pytest-asyncio.
+PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 # Node comes from the wheel that pyright uses; what npm starts finds it on the PATH.
 NPM = $(BIN)/python scripts/npm.py --prefix web
@@ -67,7 +67,7 @@ soak: $(VENV)/installed-javascript programs docs  ## Run the long tests: faults 
 	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
 	$(BIN)/python benchmarks/floods.py
 	$(MAKE) test-postgresql
-	PYTHONASYNCIODEBUG=all $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --hypothesis-profile many \
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --hypothesis-profile many \
 	  --override-ini asyncio_debug=true
 
 docs: $(VENV)/docs/installed  ## Build the documentation's site in site/; a broken link is an error

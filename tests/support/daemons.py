@@ -60,8 +60,8 @@ class Daemon:
     broker_port: int
     environ: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
-    # Whether it runs in asyncio's debug mode if the tests do; None: if they do in the mode "all". It is then on
-    # asyncio's own loop, not on uvloop as in production, and requests take three times as long.
+    # Whether it runs in asyncio's debug mode; None: if the tests do. It is then on asyncio's own loop, not on uvloop as
+    # in production, and requests take three times as long.
     asyncio_debug: bool | None = None
     # Put before its command, to run it elsewhere.
     before: list[str] = field(default_factory=list)
@@ -153,10 +153,10 @@ class Daemon:
         return self
 
     def _debugged(self) -> dict[str, str]:
-        asked = os.environ.get("PYTHONASYNCIODEBUG", "")
-        given_to_it = asked == "all" if self.asyncio_debug is None else self.asyncio_debug
-        debug = asked if given_to_it else ""
-        given = {**self.environment(), "PYTHONASYNCIODEBUG": debug}
+        debug = self.asyncio_debug
+        if debug is None:
+            debug = bool(os.environ.get("PYTHONASYNCIODEBUG"))
+        given = {**self.environment(), "PYTHONASYNCIODEBUG": "1" if debug else ""}
         return {key: value for key, value in given.items() if value}
 
     def start(self) -> "Daemon":
