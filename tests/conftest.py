@@ -27,6 +27,7 @@ from certificates import Authority
 from daemons import DATABASES, Daemon, serving, tracebacks
 from postgres import Postgres
 from repository import SERVICES
+from soak import MANY, SOME
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -67,7 +68,7 @@ def _files_in_memory() -> None:
 _files_in_memory()
 
 # Each run tries other examples. How long one takes is a matter of what else the machine does.
-for _profile, _examples in (("some", 20), ("many", 100)):
+for _profile, _examples in (("some", SOME), ("many", MANY)):
     hypothesis.settings.register_profile(
         _profile, max_examples=_examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )

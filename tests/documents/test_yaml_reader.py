@@ -11,6 +11,7 @@ from aliciacfg.documents import Json
 from aliciacfg.documents.yaml_reader import YamlDocument, literal, load, parse
 from aliciacfg.documents.yaml_syntax import read_plain
 from aliciacfg.errors import SourceError
+from soak import examples
 from yaml_values import NOWHERE, VALUES, same, told, value
 
 
@@ -330,7 +331,7 @@ def outcome(read: Callable[[], YamlDocument]) -> object:
 
 
 @given(st.lists(PIECES, max_size=6), st.sampled_from([None, {}, {"X": "5"}]))
-@settings(max_examples=500)
+@examples(100)
 def test_reading_in_one_step_makes_no_difference(pieces: list[str], variables: dict[str, str] | None):
     """Values, lines and problems are those that nodes yield, whatever stands in a file."""
     text = "\n".join(pieces)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliciacfg.documents import yaml_reader, yaml_writer
+from soak import examples
 from yaml_readers import TEXTS, readers, same
 
 NUMBERS = [0, -1, 2**63, -(2**63), 1.5, -0.25, 1e16, 1e22, 1e-7, 1.5e300, 5e-324, True, False]
@@ -66,7 +67,7 @@ def test_arrays_are_blocks_where_that_is_easier_to_read():
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(VALUES)
 def test_any_value_is_the_same_for_every_reader_of_yaml(value: Any):
     """Whatever the nesting; by two other parsers and by the project's own."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import hypothesis
 import jsonpatch
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from aliciacfg.documents import (
 )
 from any_configuration import WANTED, hidden
 from daemons import Daemon
+from soak import examples
 from yaml_readers import same
 
 HOME_SERVICES = (
@@ -161,7 +161,7 @@ def test_a_service_and_its_revisions_survive_deletion_and_return(daemon: Daemon)
     assert daemon.config("visitor", "?revision=1")["revision"] == 1
 
 
-@hypothesis.settings(max_examples=25, deadline=None)
+@examples(12)
 @given(st.lists(WANTED, min_size=2, max_size=2))
 def test_a_daemon_gives_back_what_was_set(shared: Daemon, wishes: list[dict[str, Any]]):
     """Over HTTP: set then get, the trial's difference, compare of two revisions, rollback."""

@@ -1,13 +1,14 @@
 """Semantic versions of configurations."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version
 
 from aliciacfg.documents import Bump, Change
 from aliciacfg.errors import Problem
 from aliciacfg.model import versions
+from soak import examples
 
 NUMBERS = st.integers(0, 30)
 VERSIONS = st.builds(
@@ -82,7 +83,7 @@ def test_a_request_below_what_the_change_needs_is_a_problem(bump: Bump, requeste
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(60)
 @given(VERSIONS, BUMPS, st.none() | VERSIONS)
 def test_versions_only_rise_and_say_what_the_change_means(current: str, bump: Bump, requested: str | None):
     """Whatever is asked for, the next version is higher, and at least as much higher as the change needs."""

@@ -19,6 +19,7 @@ from aliciacfg.mqtt.messages import Inbound, Publication, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
 from aliciacfg.mqtt.packets import variable_integer
 from inprocess import eventually
+from soak import examples
 from wires import Wire
 
 SECONDS = 10.0
@@ -568,14 +569,14 @@ CUTS = st.lists(st.integers(0, 2**16), max_size=10)
 DAMAGE = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(sent=STREAMS, cuts=CUTS)
 def test_a_stream_is_understood_however_it_is_split(sent: list[bytes], cuts: list[int]):
     """Every message arrives once, in order, and is acknowledged; what cannot be read is skipped."""
     check_any_split(sent, cuts)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(sent=STREAMS, damage=DAMAGE, cuts=CUTS)
 def test_a_damaged_stream_ends_in_order_or_is_understood(
     sent: list[bytes], damage: list[tuple[int, int]], cuts: list[int]

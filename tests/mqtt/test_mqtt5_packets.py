@@ -2,13 +2,14 @@
 
 import mqtt5
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aliciacfg.mqtt import mqtt5_packets
 from aliciacfg.mqtt.messages import Will
 from aliciacfg.mqtt.packet_reader import MalformedPacket, Packet, PacketReader
 from aliciacfg.mqtt.packets import variable_integer
+from soak import examples
 
 
 def string(text: bytes) -> bytes:
@@ -93,7 +94,7 @@ def test_a_publication_that_cannot_be_acknowledged_is_malformed(found: Packet):
         mqtt5_packets.publish_identifier(*found[:2])
 
 
-@settings(max_examples=500, deadline=None)
+@examples(100)
 @given(
     body=st.binary(max_size=60),
     first=st.sampled_from([0x30, 0x31, 0x32, 0x3B, 0x34]),

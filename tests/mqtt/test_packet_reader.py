@@ -1,12 +1,13 @@
 """Where packets begin and end, in whatever pieces they come."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aliciacfg.mqtt.broker_client import KEPT_BYTES
 from aliciacfg.mqtt.packet_reader import MalformedPacket, PacketReader
 from aliciacfg.mqtt.packets import variable_integer
+from soak import examples
 
 MAX_BYTES = 600
 
@@ -32,7 +33,7 @@ def pieces_of(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(60)
 @given(
     bodies=st.lists(st.one_of(st.binary(max_size=200), st.integers(100, 1000).map(bytes)), max_size=8),
     cuts=st.lists(st.integers(0, 2**16), max_size=12),

@@ -2,11 +2,12 @@
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aliciacfg.mqtt.messages import Publication, Reply
 from aliciacfg.mqtt.send_queue import SendQueue
+from soak import examples
 
 KB, MB = 1024, 1024 * 1024
 
@@ -213,7 +214,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(60)
 @given(steps=st.lists(STEPS, max_size=60), receive_maximum=st.integers(1, 6))
 def test_an_answer_is_sent_as_anything_else_that_waits_its_turn(
     steps: list[tuple[str, int, str, int]], receive_maximum: int

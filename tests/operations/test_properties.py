@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonpatch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 from ruamel.yaml import YAML
@@ -27,6 +27,7 @@ from aliciacfg.model.config_id import ConfigId
 from any_configuration import ITEMS, LEAVES, NAMES, SENSITIVE, WANTED, hidden
 from builders import valid_config
 from inprocess import Core, core
+from soak import examples
 from yaml_readers import same
 
 PATCHES: st.SearchStrategy[Any] = st.recursive(
@@ -238,7 +239,7 @@ async def check_history(made: Core) -> None:
         check_overlay(made)
 
 
-@settings(max_examples=12, deadline=None)
+@examples(8)
 @given(LAYERS, st.lists(WANTED, min_size=1, max_size=3))
 def test_a_configuration_keeps_its_promises_for_any_files_and_wishes(
     layers: list[dict[str, Any]], wishes: list[dict[str, Any]]

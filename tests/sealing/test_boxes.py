@@ -22,6 +22,7 @@ from aliciacfg.sealing.boxes import (
     sealed_with,
 )
 from repository import ROOT
+from soak import examples
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
@@ -240,7 +241,7 @@ places = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(60)
 @given(bound=places, loose=st.sets(st.sampled_from(["environment", "pointer"])), found=places)
 @example(bound=HERE, loose={"environment", "pointer"}, found=HERE)
 def test_a_box_opens_exactly_where_its_bindings_say(
