@@ -684,7 +684,7 @@ async def check(made: Trial) -> None:
     assert {ConfigId("dev", "ledger"), ConfigId("dev", "counter")} <= composed
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(rarely(seed) for seed in range(2, 100))])
+@pytest.mark.parametrize("seed", [0, *(rarely(seed) for seed in range(1, 100))])
 async def test_random_operations_on_two_daemons_with_postgresql(tmp_path: Path, postgres: Postgres, seed: int):
     """The same on a real database, where the two wait for each other's locks."""
     url = await asyncio.to_thread(postgres.create)
@@ -692,7 +692,7 @@ async def test_random_operations_on_two_daemons_with_postgresql(tmp_path: Path, 
         await check(await trial(Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url), seed, 15))
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(rarely(seed) for seed in range(3, 300))])
+@pytest.mark.parametrize("seed", [0, 1, *(rarely(seed) for seed in range(2, 300))])
 async def test_random_operations_on_two_daemons(replicas: Replicas, seed: int):
     """Both memories are what a fresh start finds; no acknowledged write is lost; no number is given twice."""
     await check(await trial(replicas, seed, 25))

@@ -421,7 +421,7 @@ async def test_a_flood_of_commands_holds_up_nobody_else(small: Daemon):
         topic = entity.config["command_topic"]
 
         async def flood() -> None:
-            for number in range(600):
+            for number in range(300):
                 seen.bus.client._client.publish(topic, str(number % 11), 1)
                 if number % 100 == 0:
                     await asyncio.sleep(0)

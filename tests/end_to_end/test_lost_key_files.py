@@ -3,8 +3,6 @@
 import asyncio
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,15 +53,7 @@ def test_a_key_file_that_is_put_back_over_the_new_one_loses_nothing(
     stored = (daemon.data / "aliciacfg.db").read_bytes()
 
     shutil.copy(lost, daemon.data / "keys.json")
-    refused = subprocess.run(
-        [sys.executable, "-m", "aliciacfg", "serve"],
-        cwd=daemon.directory,
-        env=daemon.environment(),
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
+    refused = aliciacfg(daemon, "serve")
     assert refused.returncode == 8
     home = json.loads(aliciacfg(daemon, "keys", "show", "--data-dir", str(daemon.data)).stdout)["home"]
     assert f"holds the keys of home {home}, but those of home " in refused.stderr

@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,30 @@ SERVICE = "sonos_service"
 SERVICES = (SERVICE, "voice_router")
 LONGER_THAN_A_LEASE = 4.0
 # How long a program leaves the processor to the others between two requests.
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS = 0.02
 HEALTH = "alicia/system/health/config_service"
 
 
 @pytest.fixture
 def url(postgres: Postgres) -> str:
     return postgres.create()
+
+
+@pytest.fixture(scope="module")
+def made_server() -> Iterator[Postgres]:
+    made = Postgres()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def own_server(made_server: Postgres) -> Iterator[Postgres]:
+    """A server that runs, to be stopped and changed as a test likes; the next test gets it as it was."""
+    yield made_server.start()
+    if made_server.process is None:
+        made_server.start()
+    made_server.execute("ALTER SYSTEM RESET ALL", "SELECT 1")
+    made_server.stop(signal.SIGINT)
 
 
 @pytest.fixture
@@ -156,7 +173,7 @@ def test_a_leader_that_hangs_is_followed_by_another_one(make_replicas: Callable[
     assert second.logged("task_failed") == first.logged("task_failed") == []
 
 
-@pytest.mark.parametrize("shift", [3600, -3600])
+@pytest.mark.parametrize("shift", [3600, rarely(-3600)])
 def test_a_clock_that_is_an_hour_off_changes_nothing(
     make_replicas: Callable[..., list[Daemon]], tmp_path: Path, shift: int
 ):
@@ -184,38 +201,34 @@ def test_a_clock_that_is_an_hour_off_changes_nothing(
         assert status(daemon, "/ready")[0] == 200
 
 
-def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[Daemon]]):
+def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[Daemon]], own_server: Postgres):
     """Nobody is ready or leads meanwhile, and what is in memory is served; afterwards all is as before."""
-    server = Postgres().start()
-    try:
-        daemons = make_replicas("a", "b", database=server.create())
-        wait_for_leader(daemons)
-        assert patched(daemons[0], 50) == 200
-        wait_until(lambda: settings(daemons[1])["max_volume_percent"] == 50, why="the other follows")
-        server.stop(signal.SIGINT)
-        away = time.monotonic()
-        for daemon in daemons:
-            wait_until(lambda daemon=daemon: status(daemon, "/ready")[0] == 503, why="it is not ready")
-            wait_until(lambda daemon=daemon: "behind the database" in status(daemon, "/ready")[1]["reason"])
-            assert health(daemon)["replica"]["ready"] is False
-            assert settings(daemon)["max_volume_percent"] == 50
-        wait_until(lambda: leader(daemons) is None, why="nobody leads")
-        code, refused = status(daemons[0], "/replicas")
-        assert (code, refused["code"]) == (503, "unavailable")
-        wait_until(lambda: time.monotonic() - away > 5, why="five seconds are over")
-        server.start()
-        for daemon in daemons:
-            wait_until(lambda daemon=daemon: status(daemon, "/ready")[0] == 200, why="it is ready again")
-        first = wait_for_leader(daemons)
-        assert patched(first, 51) == 200
-        for daemon in daemons:
-            wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 51, why="it follows")
-            wait_until(lambda daemon=daemon: health(daemon)["status"] == "healthy", why="nothing is wrong any more")
-            assert health(daemon)["alerts"] == {}
-            wait_until(lambda daemon=daemon: status(daemon, "/replicas")[0] == 200, why="it knows the others again")
-            wait_until(lambda daemon=daemon: {item["state"] for item in listed(daemon).values()} == {"ready"})
-    finally:
-        server.remove()
+    daemons = make_replicas("a", "b", database=own_server.create())
+    wait_for_leader(daemons)
+    assert patched(daemons[0], 50) == 200
+    wait_until(lambda: settings(daemons[1])["max_volume_percent"] == 50, why="the other follows")
+    own_server.stop(signal.SIGINT)
+    away = time.monotonic()
+    for daemon in daemons:
+        wait_until(lambda daemon=daemon: status(daemon, "/ready")[0] == 503, why="it is not ready")
+        wait_until(lambda daemon=daemon: "behind the database" in status(daemon, "/ready")[1]["reason"])
+        assert health(daemon)["replica"]["ready"] is False
+        assert settings(daemon)["max_volume_percent"] == 50
+    wait_until(lambda: leader(daemons) is None, why="nobody leads")
+    code, refused = status(daemons[0], "/replicas")
+    assert (code, refused["code"]) == (503, "unavailable")
+    wait_until(lambda: time.monotonic() - away > 5, why="five seconds are over")
+    own_server.start()
+    for daemon in daemons:
+        wait_until(lambda daemon=daemon: status(daemon, "/ready")[0] == 200, why="it is ready again")
+    first = wait_for_leader(daemons)
+    assert patched(first, 51) == 200
+    for daemon in daemons:
+        wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 51, why="it follows")
+        wait_until(lambda daemon=daemon: health(daemon)["status"] == "healthy", why="nothing is wrong any more")
+        assert health(daemon)["alerts"] == {}
+        wait_until(lambda daemon=daemon: status(daemon, "/replicas")[0] == 200, why="it knows the others again")
+        wait_until(lambda daemon=daemon: {item["state"] for item in listed(daemon).values()} == {"ready"})
 
 
 @pytest.mark.parametrize("fault", ["away", rarely("hangs")])
@@ -346,7 +359,7 @@ def settings(daemon: Daemon) -> dict[str, Any]:
 
 
 class Requester:
-    """A program that sends one request after the other, a hundred a second, and repeats each until it is carried out.
+    """A program that sends one request after the other, fifty a second, and repeats each until it is carried out.
 
     Attributes:
         answered: How many were.
@@ -402,16 +415,16 @@ async def test_no_request_over_the_bus_waits_long_when_a_leader_stands_still_or_
             seconds=SECONDS,
         )
 
-    await answers(20)
+    await answers(10)
     assert first.process is not None
     first.process.send_signal(signal.SIGSTOP)
     second = await asyncio.to_thread(wait_for_leader, others(daemons, first))
-    await answers(50)
+    await answers(20)
     first.process.send_signal(signal.SIGCONT)
     await asyncio.to_thread(wait_until, lambda: role(first) == "follower", why="it follows the other one")
-    await answers(20)
+    await answers(10)
     second.kill()
-    await answers(50)
+    await answers(20)
     third = await asyncio.to_thread(wait_for_leader, others(daemons, second))
     for requester in requesters:
         requester.stopping = True
@@ -430,64 +443,58 @@ async def test_no_request_over_the_bus_waits_long_when_a_leader_stands_still_or_
 
 
 def test_a_database_that_went_back_ends_the_daemons_and_the_next_start_tells(
-    make_replicas: Callable[..., list[Daemon]], tmp_path: Path
+    make_replicas: Callable[..., list[Daemon]], own_server: Postgres, tmp_path: Path
 ):
     """As after a failover that lost what was acknowledged: no daemon goes on with a memory of its own."""
-    server = Postgres().start()
-    try:
-        first, second = make_replicas("a", "b", database=server.create())
-        assert patched(first, 60) == 200
-        epoch = first.config(SERVICE)["epoch"]
-        server.stop(signal.SIGINT)
-        shutil.copytree(server.data, tmp_path / "older", copy_function=shutil.copy2)
-        server.start()
-        assert patched(second, 61) == 200
-        wait_until(lambda: settings(first)["max_volume_percent"] == 61, why="it follows")
-        server.stop(signal.SIGINT)
-        for path in (tmp_path / "older").rglob("*"):
-            if path.is_file():
-                (server.data / path.relative_to(tmp_path / "older")).write_bytes(path.read_bytes())
-        server.start()
-        for daemon in (first, second):
-            # A service manager starts it again, unlike one that cannot start.
-            assert daemon.wait_exit() == 1
-            assert daemon.logged("database_went_back")
-        first.start()
-        assert settings(first)["max_volume_percent"] == 60
-        assert first.config(SERVICE)["epoch"] > epoch
-        # It ends when the broker holds everything again, which it does when the daemon says that it is ready.
-        assert "restored" in [entry["kind"] for entry in first.logged("alert")]
-    finally:
-        server.remove()
+    first, second = make_replicas("a", "b", database=own_server.create())
+    assert patched(first, 60) == 200
+    epoch = first.config(SERVICE)["epoch"]
+    own_server.stop(signal.SIGINT)
+    shutil.copytree(own_server.data, tmp_path / "older", copy_function=shutil.copy2)
+    own_server.start()
+    assert patched(second, 61) == 200
+    wait_until(lambda: settings(first)["max_volume_percent"] == 61, why="it follows")
+    own_server.stop(signal.SIGINT)
+    for path in (tmp_path / "older").rglob("*"):
+        if path.is_file():
+            (own_server.data / path.relative_to(tmp_path / "older")).write_bytes(path.read_bytes())
+    own_server.start()
+    for daemon in (first, second):
+        # A service manager starts it again, unlike one that cannot start.
+        assert daemon.wait_exit() == 1
+        assert daemon.logged("database_went_back")
+    first.start()
+    assert settings(first)["max_volume_percent"] == 60
+    assert first.config(SERVICE)["epoch"] > epoch
+    # It ends when the broker holds everything again, which it does when the daemon says that it is ready.
+    assert "restored" in [entry["kind"] for entry in first.logged("alert")]
 
 
-def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(make_replicas: Callable[..., list[Daemon]]):
+def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(
+    make_replicas: Callable[..., list[Daemon]], own_server: Postgres
+):
     """For longer than a lease: the leader leads on, nobody is missed, reads go on, the write counts when it is back."""
-    server = Postgres().start()
     reload = "SELECT pg_reload_conf()"
-    try:
-        daemons = make_replicas("a", "b", database=server.create())
-        first = wait_for_leader(daemons)
-        (second,) = others(daemons, first)
-        wait_until(lambda: len(health(second)["replicas"]) == 2)
-        server.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'", reload)
-        wait_until(lambda: server.execute("SHOW synchronous_standby_names")[0][0] == "gone")
-        answers: list[int] = []
-        writing = threading.Thread(target=lambda: answers.append(patched(second, 70)))
-        writing.start()
-        began = time.monotonic()
-        while time.monotonic() - began < LONGER_THAN_A_LEASE:
-            assert (role(first), role(second)) == ("leader", "follower")
-            assert [item["state"] for item in listed(second).values()] == ["ready", "ready"]
-            assert all(settings(daemon)["max_volume_percent"] == 40 for daemon in daemons)
-            # It is not answered, and the processor is for the others meanwhile.
-            writing.join(10 * _PAUSE_SECONDS)
-        assert answers == []
-        server.execute("ALTER SYSTEM RESET synchronous_standby_names", reload)
-        writing.join()
-        assert answers == [200]
-        for daemon in daemons:
-            wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 70, why="it follows")
-            assert len(daemon.logged("leader_changed")) == 1
-    finally:
-        server.remove()
+    daemons = make_replicas("a", "b", database=own_server.create())
+    first = wait_for_leader(daemons)
+    (second,) = others(daemons, first)
+    wait_until(lambda: len(health(second)["replicas"]) == 2)
+    own_server.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'", reload)
+    wait_until(lambda: own_server.execute("SHOW synchronous_standby_names")[0][0] == "gone")
+    answers: list[int] = []
+    writing = threading.Thread(target=lambda: answers.append(patched(second, 70)))
+    writing.start()
+    began = time.monotonic()
+    while time.monotonic() - began < LONGER_THAN_A_LEASE:
+        assert (role(first), role(second)) == ("leader", "follower")
+        assert [item["state"] for item in listed(second).values()] == ["ready", "ready"]
+        assert all(settings(daemon)["max_volume_percent"] == 40 for daemon in daemons)
+        # It is not answered, and the processor is for the others meanwhile.
+        writing.join(5 * _PAUSE_SECONDS)
+    assert answers == []
+    own_server.execute("ALTER SYSTEM RESET synchronous_standby_names", reload)
+    writing.join()
+    assert answers == [200]
+    for daemon in daemons:
+        wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 70, why="it follows")
+        assert len(daemon.logged("leader_changed")) == 1

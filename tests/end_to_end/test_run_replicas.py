@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import run_replicas
+from daemons import Daemon
 from machine import PATH, SECONDS, free_port, listens, wait_until
 from repository import ROOT
 
@@ -59,8 +60,7 @@ class Run:
 
     def __init__(self, directory: Path, *arguments: str, path: str = os.environ["PATH"]) -> None:
         directory.mkdir(exist_ok=True)
-        for name in ("environments", "schemas"):
-            shutil.copytree(ROOT / name, directory / name, dirs_exist_ok=True)
+        Daemon(directory, broker_port=0).keep_services("voice_router")
         home = directory / "home"
         home.mkdir(exist_ok=True)
         self.data = directory / "data" / "replicas"
@@ -149,7 +149,7 @@ def test_three_daemons_share_one_home_and_one_may_be_killed(home: Path):
         run.end()
         assert run.process.returncode == 0, run.output.read_text()
     assert not any(map(listens, ports))
-    with running(home) as again:
+    with running(home, "--count", "1") as again:
         url = again.says(r"^replica1: ([^,]+),")[1]
         assert limit(url) == 2
         again.process.kill()

@@ -1,10 +1,9 @@
 """One daemon for a data directory and for a broker: a second one does not start, and no client replaces it."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable
 
+import forking
 from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import client
@@ -13,16 +12,8 @@ from mqtt_clients import client
 async def test_a_second_daemon_on_the_same_data_directory_does_not_start(daemon: Daemon):
     """The lock keeps it off the store; the message says what to do."""
     second = Daemon(daemon.directory, broker_port=daemon.broker_port)
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "aliciacfg", "serve"],
-        cwd=second.directory,
-        env=second.environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    environ = second.environment()
+    done = await asyncio.to_thread(forking.run, ["serve"], directory=second.directory, environ=environ)
     assert done.returncode == 9
     assert "ALICIACFG_DATA_DIR" in done.stderr
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+import forking
 from aliciacfg.sealing.boxes import Keyring
 from brokers import Broker
 from commands import aliciacfg
@@ -24,15 +25,7 @@ from mqtt_clients import client
 def refused(daemon: Daemon, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     daemon.prepare()
     environment = {key: value for key, value in {**daemon.environment(), **environ}.items() if value}
-    return subprocess.run(
-        [sys.executable, "-m", "aliciacfg", "serve", *arguments],
-        cwd=daemon.directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
+    return forking.run(["serve", *arguments], directory=daemon.directory, environ=environment)
 
 
 def test_ready_is_one_line_that_names_the_addresses(daemon: Daemon):

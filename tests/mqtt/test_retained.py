@@ -674,7 +674,7 @@ class World:
                 pass
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(rarely(seed) for seed in range(4, 8))])
+@pytest.mark.parametrize("seed", [0, 1, *(rarely(seed) for seed in range(2, 20))])
 async def test_whatever_happens_readers_end_with_what_get_says(tmp_path: Path, seed: int):
     """Writes, activations, keys, deletions, forgeries, restarts, restored copies, brokers that forget or remember."""
     world = World(tmp_path, seed)

@@ -36,6 +36,7 @@ from aliciacfg.storage.write_queue import WriteQueue
 from cutting_socket import CuttingSocket, cutting_socket
 from inprocess import eventually
 from postgres import END_OTHERS, Postgres
+from soak import each_in_turn
 from stored_rows import CHAIN, entry, revision, tombstone
 
 
@@ -651,9 +652,12 @@ async def cut_off(follow: Follow, way: CuttingSocket) -> Follower:
     return await follow("cut", way.directory)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
-    "write", [change("one", 1), Write(meta=(("a", "1"),)), Write(overlays=(Overlay("dev", "one", None),))]
+    ("write", "when"),
+    each_in_turn(
+        [change("one", 1), Write(meta=(("a", "1"),)), Write(overlays=(Overlay("dev", "one", None),))],
+        ["before", "after"],
+    ),
 )
 async def test_a_lost_answer_to_a_commit_is_looked_up(
     follow: Follow, one: Follower, way: CuttingSocket, when: str, write: Write
