@@ -57,7 +57,7 @@ export function RawEditor(props: RawEditorProps) {
         </Field>
         {!readOnly && (
           <p class="muted hint">
-            <code>***</code> keeps the secret that is there. Comments are not kept. Only what differs is sent.
+            <code>***</code> keeps the secret that is there. Comments in the text are lost. Only what differs is sent.
           </p>
         )}
       </div>

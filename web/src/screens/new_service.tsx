@@ -22,8 +22,8 @@ export function NewService({ route }: ScreenProps) {
       <Heading title="New service" />
       {!mayWrite(who) && <Notice title="You may read, but not change anything."> Enter a token that may.</Notice>}
       <p>
-        It begins in the database alone. To begin it in your files, with a schema to complete, use{" "}
-        <code>aliciacfg service add NAME --schema</code> in their directory.
+        Its configuration is stored in the database, not in your files. To have it in the files, with a schema to
+        complete, use <code>aliciacfg service add NAME --schema</code> in their directory.
       </p>
       <form
         onSubmit={(event) => {

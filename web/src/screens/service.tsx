@@ -251,15 +251,15 @@ function NotYet({ data, name, onPlace }: { data: Configuration; name: string; on
     return (
       <Notice title={`${name} is a new service in ${data.environment}.`}>
         <p>
-          No file names it. It begins with the first configuration that you apply. What the service is to be told goes
-          under <code>settings</code>.
+          No file names it. It begins with the first configuration that you apply. Its own values go under{" "}
+          <code>settings</code>.
         </p>
       </Notice>
     );
   }
   return (
     <Notice lasting tone="warning" title={`${name} has no configuration in ${data.environment} yet.`}>
-      <p>What the files say of it is not valid. It begins with the first change that makes it valid.</p>
+      <p>What the files say of it is not valid. The first change that makes it valid gives it one.</p>
       <ul>
         {data.problems.map(({ message }) => (
           <li key={message}>{message}</li>
