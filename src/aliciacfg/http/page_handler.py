@@ -16,6 +16,7 @@ from aliciacfg.http.responses import Reply
 _COMPRESSED = ("text/", "application/json", "image/svg+xml")
 _MIN_BYTES = 512
 _CODING = "gzip"
+_PLAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class PageHandler:
         self._page = page
         self._reading = asyncio.Lock()
         self._content: _Kept | None = None
+        # The content as it is, while clients ask for it: one copy for all to which it is sent.
+        self._plain: bytes | None = None
+        self._forgetting: asyncio.TimerHandle | None = None
 
     async def __call__(self, request: web.Request) -> Reply:
         """Return the page in the form that the client accepts, or 304 if it has that or the other one."""
@@ -66,14 +70,29 @@ class PageHandler:
             headers |= {"Content-Encoding": _CODING, "ETag": f'"{kept.packed_etag}"'}
             return Reply(kept.body, self._page.status, headers)
         headers["ETag"] = f'"{kept.etag}"'
-        # Browsers and most programs accept the compressed form, so the plain one, a few MB, is not kept.
-        body = await asyncio.to_thread(kept.plain) if kept.packed else kept.body
-        return Reply(body, self._page.status, headers)
+        return Reply(await self._read_plain(kept), self._page.status, headers)
 
     def _held(self, request: web.Request, kept: _Kept) -> str | None:
         """Return the tag of the form that the client has; None if it has none."""
         tags = [kept.etag, *([kept.packed_etag] if kept.packed else [])] if self._page.status == HTTPStatus.OK else []
         return next((tag for tag in tags if is_held(request, tag)), None)
+
+    async def _read_plain(self, kept: _Kept) -> bytes:
+        """Return the content as it is; the same object to all who ask within some seconds.
+
+        Browsers and most programs accept the compressed form, so the plain one, a few MB, is not kept for longer.
+        """
+        if not kept.packed:
+            return kept.body
+        async with self._reading:
+            plain = self._plain = self._plain or await asyncio.to_thread(kept.plain)
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+        self._forgetting = asyncio.get_running_loop().call_later(_PLAIN_SECONDS, self._forget_plain)
+        return plain
+
+    def _forget_plain(self) -> None:
+        self._plain = self._forgetting = None
 
     async def _read(self) -> _Kept:
         """Return the content; the first call reads and compresses it."""
