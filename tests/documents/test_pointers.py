@@ -1,5 +1,6 @@
 """JSON Pointers, and walks over the strings of a document."""
 
+import re
 from typing import Any
 
 import pytest
@@ -31,6 +32,21 @@ def test_what_is_no_pointer_is_refused(pointer: str):
     """It has to begin with a slash, and a tilde is followed by 0 or 1."""
     with pytest.raises(InvalidRequest):
         documents.parse_pointer(pointer)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("settings.melody", "write /settings/melody."),
+        ("settings/melody", "write /settings/melody."),
+        ("melody", "write for example /settings/log_level."),
+        ("$.settings", "write for example /settings/log_level."),
+    ],
+)
+def test_a_path_of_another_kind_is_answered_with_the_pointer(written: str, hint: str):
+    """Dots and a missing first slash are what people write most; of anything else there is only an example."""
+    with pytest.raises(InvalidRequest, match=re.escape(f"does not begin with '/'; {hint}")):
+        documents.parse_pointer(written)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ _Container = dict[str, Json] | list[Json]
 
 # RFC 6901 §4 forbids leading zeros. Ten digits are enough for any array that fits into memory.
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+_OTHER_PATH = re.compile(r"\w{1,64}(?:[./]\w{1,64}){1,8}")
 
 
 def escape(token: str) -> str:
@@ -36,9 +37,7 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
     if not pointer:
         return ()
     if not pointer.startswith("/"):
-        raise InvalidRequest(
-            f"The pointer {pointer!r} does not begin with '/'; write for example /limits/max_sessions."
-        )
+        raise InvalidRequest(f"The pointer {pointer!r} does not begin with '/'; {_example(pointer)}.")
     if "~" not in pointer:
         return tuple(pointer[1:].split("/"))
     tokens: list[str] = []
@@ -47,6 +46,13 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
             raise InvalidRequest(f"The pointer {pointer!r} contains a '~' that is neither '~0' nor '~1'.")
         tokens.append(_unescape(raw))
     return tuple(tokens)
+
+
+def _example(written: str) -> str:
+    """Return how a place that was written as a path of another kind is written as a pointer."""
+    if _OTHER_PATH.fullmatch(written):
+        return f"write /{written.replace('.', '/')}"
+    return "write for example /settings/log_level"
 
 
 def format_pointer(tokens: tuple[str | int, ...] | list[str | int]) -> str:
