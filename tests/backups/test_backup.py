@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from aliciacfg.backups.archive import Archive, ArchiveError, Manifest
-from aliciacfg.backups.backup import Wanted, name_of, remove_older, write_backup
+from aliciacfg.backups.backup import BackupOptions, name_of, remove_older, write_backup
 from aliciacfg.sealing import passphrase
 from aliciacfg.sealing.boxes import Keyring, seal_for
 from aliciacfg.sealing.key_file import KeyFile
@@ -29,8 +29,8 @@ def home_keyring(home: Home) -> Keyring:
 
 
 def write(home: Home, target: Path, *, keys: bool = False, now: float = 1.0, replace: bool = False) -> Path:
-    wanted = Wanted("correct horse battery" if keys else None, files=True, replace=replace)
-    write_backup(target, home.database.parent, home.settings(), wanted, now=now)
+    options = BackupOptions("correct horse battery" if keys else None, files=True, replace=replace)
+    write_backup(target, home.database.parent, home.settings(), options, now=now)
     return target
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aliciacfg.backups.archive import ArchiveError
-from aliciacfg.backups.migration import Migrated, Wanted, migrate
+from aliciacfg.backups.migration import Migrated, MigrationOptions, migrate
 from aliciacfg.errors import DataDirectoryInUse, SettingsError
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.backend import Place, parse_address
@@ -53,8 +53,8 @@ def url(postgres: Postgres) -> str:
 
 def move(home: Home, source: Place, target: Place, *, force: bool = False, dry_run: bool = False) -> Migrated:
     STEPS.clear()
-    wanted = Wanted(home.settings(), [home.keys], from_server=False, force=force, dry_run=dry_run)
-    return migrate(source, target, wanted, report=STEPS.append)
+    options = MigrationOptions(home.settings(), [home.keys], from_server=False, force=force, dry_run=dry_run)
+    return migrate(source, target, options, report=STEPS.append)
 
 
 async def change(home: Home) -> None:
@@ -193,9 +193,9 @@ def test_a_daemon_that_is_started_meanwhile_is_an_error(home: Home, url: str, po
                 url=url,
             )
 
-    wanted = Wanted(home.settings(), [home.keys], from_server=False, force=False, dry_run=False)
+    options = MigrationOptions(home.settings(), [home.keys], from_server=False, force=False, dry_run=False)
     with pytest.raises(DataDirectoryInUse, match=r"daemons use .*: late"):
-        migrate(server_of(home, url), back, wanted, report=told)
+        migrate(server_of(home, url), back, options, report=told)
     assert not back.database.exists()
 
 

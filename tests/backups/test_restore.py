@@ -14,9 +14,8 @@ import pytest
 
 from aliciacfg.backups import files
 from aliciacfg.backups.archive import Archive, ArchiveError
-from aliciacfg.backups.backup import Wanted as BackupWanted
-from aliciacfg.backups.backup import write_backup
-from aliciacfg.backups.restore import Restored, Wanted, restore
+from aliciacfg.backups.backup import BackupOptions, write_backup
+from aliciacfg.backups.restore import Restored, RestoreOptions, restore
 from aliciacfg.errors import DataDirectoryInUse, KeyFileError
 from aliciacfg.sealing import passphrase
 from aliciacfg.storage.data_directory import DataDirectory
@@ -35,8 +34,8 @@ async def take(core: Core, target: Path, *, keys: bool = True) -> Path:
     """A backup of a running core, as the command makes it."""
     data = core.home.database.parent
     snapshot = data / (await core.ask("backup"))["snapshot"]
-    wanted = BackupWanted(PASSPHRASE if keys else None, files=True, replace=False)
-    write_backup(target, snapshot, core.home.settings(), wanted, now=1.0)
+    options = BackupOptions(PASSPHRASE if keys else None, files=True, replace=False)
+    write_backup(target, snapshot, core.home.settings(), options, now=1.0)
     for file in snapshot.iterdir():
         file.unlink()
     snapshot.rmdir()
@@ -46,9 +45,9 @@ async def take(core: Core, target: Path, *, keys: bool = True) -> Path:
 async def put_back(
     home: Home, archive: Path, *, keys: bool = True, force: bool = False, replaced: bool = False, dry_run: bool = False
 ) -> Restored:
-    wanted = Wanted(PASSPHRASE if keys else None, force=force, files=replaced, dry_run=dry_run)
+    options = RestoreOptions(PASSPHRASE if keys else None, force=force, files=replaced, dry_run=dry_run)
     with Archive(archive) as opened:
-        return await restore(opened, home.settings(), wanted, now=2.0)
+        return await restore(opened, home.settings(), options, now=2.0)
 
 
 @dataclass
@@ -350,9 +349,9 @@ async def test_a_backup_that_is_not_what_was_written_changes_nothing(
 
 async def test_a_wrong_passphrase_is_told_as_such(taken: Taken):
     """Nothing is changed."""
-    wanted = Wanted("another horse battery", force=False, files=False, dry_run=False)
+    options = RestoreOptions("another horse battery", force=False, files=False, dry_run=False)
     with Archive(taken.archive) as opened, pytest.raises(ArchiveError, match="do not open: the passphrase"):
-        await restore(opened, taken.home.settings(), wanted, now=2.0)
+        await restore(opened, taken.home.settings(), options, now=2.0)
 
 
 async def test_what_is_broken_is_what_one_restores(taken: Taken):

@@ -9,11 +9,10 @@ import pytest
 
 from aliciacfg.backups import restore as restoring
 from aliciacfg.backups.archive import Archive, ArchiveError
-from aliciacfg.backups.backup import Wanted as BackupWanted
-from aliciacfg.backups.backup import write_backup
+from aliciacfg.backups.backup import BackupOptions, write_backup
 from aliciacfg.backups.export import export
 from aliciacfg.backups.import_home import import_home
-from aliciacfg.backups.restore import Restored, Wanted, restore
+from aliciacfg.backups.restore import Restored, RestoreOptions, restore
 from aliciacfg.errors import DataDirectoryInUse
 from aliciacfg.sealing.key_store import FileKeyStore
 from aliciacfg.settings import Settings
@@ -49,15 +48,15 @@ def take(settings: Settings, target: Path) -> Path:
     snapshot = target.with_suffix(".snapshot")
     snapshot.mkdir()
     database_in(Path(settings.data_dir), settings.database_url).backup(snapshot)
-    write_backup(target, snapshot, settings, BackupWanted(None, files=True, replace=False), now=1.0)
+    write_backup(target, snapshot, settings, BackupOptions(None, files=True, replace=False), now=1.0)
     return target
 
 
 async def put_back(home: Home, archive: Path, url: str | None, *, dry_run: bool = False) -> Restored:
-    wanted = Wanted(None, force=False, files=False, dry_run=dry_run)
+    options = RestoreOptions(None, force=False, files=False, dry_run=dry_run)
     settings = home.settings(**({} if url is None else {"database_url": url}))
     with Archive(archive) as opened:
-        return await restore(opened, settings, wanted, now=2.0)
+        return await restore(opened, settings, options, now=2.0)
 
 
 async def test_a_backup_is_restored_into_a_server(home: Home, url: str, postgres: Postgres, tmp_path: Path):

@@ -3,7 +3,7 @@
 import pytest
 
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.cli.other_homes import HomeHere
+from aliciacfg.cli.other_homes import LocalHome
 from aliciacfg.cli.requests import WRITES
 from aliciacfg.documents import JsonObject
 from aliciacfg.operations.table import OPERATIONS
@@ -17,14 +17,14 @@ _ADDRESS = BrokerAddress("127.0.0.1", 1883)
 )
 def test_only_a_daemon_that_says_so_serves_another_home(health: JsonObject | None):
     """Not the own one, one that does not say which it serves, as an older one, or one that ended."""
-    assert HomeHere("a", served=False).mistake(health, _ADDRESS) is None
+    assert LocalHome("a", served=False).mistake(health, _ADDRESS) is None
 
 
 @pytest.mark.parametrize("served", [False, True])
 def test_the_error_names_the_other_daemon_and_how_to_mean_it(served: bool):
     """Whether the daemon of this home runs or not, and for a home that never had one."""
     for name in ("a", None):
-        found = HomeHere(name, served=served).mistake({"instance": "b", "status": "healthy"}, _ADDRESS)
+        found = LocalHome(name, served=served).mistake({"instance": "b", "status": "healthy"}, _ADDRESS)
         assert found is not None
         assert "127.0.0.1:1883" in str(found)
         assert "(instance b)" in str(found)

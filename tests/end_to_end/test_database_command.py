@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import forking
-from aliciacfg.backups.migration import Wanted
+from aliciacfg.backups.migration import MigrationOptions
 from aliciacfg.backups.migration import migrate as copy_home
 from aliciacfg.sealing.key_encryption import KeyEncryptionKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -105,8 +105,8 @@ def _copy(home: Home, source: Place, target: Place, told: Callable[[str], None] 
         content = keys_of(home.settings(database_url=source.url)).load()
         assert content is not None
         FileKeyStore(files[0]).update(lambda _: content)
-    wanted = Wanted(home.settings(), files, from_server=source.url is not None, force=False, dry_run=False)
-    copy_home(source, target, wanted, report=told)
+    options = MigrationOptions(home.settings(), files, from_server=source.url is not None, force=False, dry_run=False)
+    copy_home(source, target, options, report=told)
 
 
 def test_nothing_is_copied_without_a_key_encryption_key(home: Home, postgres: Postgres):

@@ -5,7 +5,7 @@ from typing import Any
 
 from aliciacfg.home_assistant import topics
 from aliciacfg.home_assistant.commands import Commands
-from aliciacfg.home_assistant.discovery import Manner
+from aliciacfg.home_assistant.discovery import MessageOptions
 from aliciacfg.home_assistant.events import Events
 from aliciacfg.home_assistant.home import Choice, Home
 from aliciacfg.model.config_id import ConfigId
@@ -46,7 +46,7 @@ class Seen:
             instances=parts.instances,
             alerts=parts.alerts,
             choice=Choice(),
-            manner=Manner("1.0.0"),
+            message_options=MessageOptions("1.0.0"),
         )
         self.commands = Commands(
             parts.service,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.home_assistant import discovery, values
-from aliciacfg.home_assistant.discovery import Manner
+from aliciacfg.home_assistant.discovery import MessageOptions
 from aliciacfg.home_assistant.entities import Entity, Features, entities_of, label
 from aliciacfg.schemas.service_schema import ServiceSchema
 from home_assistant import check
@@ -217,13 +217,13 @@ def test_every_device_message_is_one_of_home_assistants():
     }
     document: dict[str, Any] = {"settings": {"a": True, "b": 0.5, "c": "x", "d_seconds": 3, "Ü": "ö"}}
     listed = list(found(document, described).values())
-    for manner in (Manner("1.0.0"), Manner("1.0.0", "http://alicia.local:8026/", 30)):
-        service: dict[str, Any] = discovery.service_device("kitchen.bell", listed, manner)
+    for message_options in (MessageOptions("1.0.0"), MessageOptions("1.0.0", "http://alicia.local:8026/", 30)):
+        service: dict[str, Any] = discovery.service_device("kitchen.bell", listed, message_options)
         check("homeassistant/device/aliciacfg/kitchen-2ebell/config", service)
-        check("homeassistant/device/aliciacfg/aliciacfg-_home/config", discovery.home_device(["dev"], manner))
-        check("homeassistant/device/aliciacfg/aliciacfg-_home/config", discovery.home_device(None, manner))
+        check("homeassistant/device/aliciacfg/aliciacfg-_home/config", discovery.home_device(["dev"], message_options))
+        check("homeassistant/device/aliciacfg/aliciacfg-_home/config", discovery.home_device(None, message_options))
         url = service["device"].get("configuration_url")
-        assert url == (manner.console_url and "http://alicia.local:8026/#/services/kitchen.bell")
+        assert url == (message_options.console_url and "http://alicia.local:8026/#/services/kitchen.bell")
     state = discovery.service_state(document, listed, drift=True, restart=False)
     assert list(state.values()) == ["ON", "OFF", "ON", 0.5, "x", 3, "ö"]
 

@@ -11,7 +11,7 @@ import pytest
 from aliciacfg.core.file_check import check_files
 from aliciacfg.documents import DocumentLimits
 from aliciacfg.sources import loader
-from aliciacfg.sources.new_home import Example, InTheWay, lay_out
+from aliciacfg.sources.new_home import Example, FilesExist, lay_out
 from repository import ROOT, SERVICES
 
 
@@ -74,7 +74,7 @@ def test_what_stands_in_the_way_is_named_and_nothing_is_written(tmp_path: Path, 
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine\n")
     before = files_of(tmp_path)
-    with pytest.raises(InTheWay) as refused:
+    with pytest.raises(FilesExist) as refused:
         lay_out(tmp_path, "door_bell")
     assert refused.value.paths == [path]
     assert files_of(tmp_path) == before
@@ -84,7 +84,7 @@ def test_a_link_that_leads_nowhere_is_in_the_way_too(tmp_path: Path):
     """Writing through it would make a file elsewhere."""
     (tmp_path / "environments").mkdir()
     (tmp_path / "environments" / "dev.yaml").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InTheWay):
+    with pytest.raises(FilesExist):
         lay_out(tmp_path, "door_bell")
     assert not os.path.lexists(tmp_path / "elsewhere")
 

@@ -21,7 +21,7 @@ _NAME = re.compile(r"aliciacfg-[0-9]{8}T[0-9]{6}Z\.zip", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BackupOptions:
     """What a backup is to hold besides the database.
 
     Attributes:
@@ -40,14 +40,14 @@ def home_of(chain: Chain) -> str:
     return chain.key_name.hex()
 
 
-def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wanted, *, now: float) -> Manifest:
+def write_backup(target: Path, snapshot: Path, settings: Settings, options: BackupOptions, *, now: float) -> Manifest:
     """Write a backup of a home, and return its manifest.
 
     Args:
         target: The file.
         snapshot: A directory with a copy of the database; see ``Store.backup``.
         settings: The daemon's: they name the data directory with the keys, and the files.
-        wanted: What it is to hold.
+        options: What it is to hold.
         now: The present time in Unix seconds.
 
     Raises:
@@ -62,10 +62,10 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
     database = database_in(snapshot)
     unconfirmed = _verified(snapshot, chain)
     described = database.describe()
-    files = collect(settings, keyring) if wanted.files else HomeFiles()
+    files = collect(settings, keyring) if options.files else HomeFiles()
     members: dict[str, Path | bytes] = {DATABASE: Path(database.name)}
-    if wanted.passphrase is not None:
-        members[KEYS] = locking.lock(keys.content, wanted.passphrase)
+    if options.passphrase is not None:
+        members[KEYS] = locking.lock(keys.content, options.passphrase)
     manifest = Manifest(
         format=FORMAT,
         aliciacfg=__version__,
@@ -84,7 +84,7 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
         in_plain_text=files.in_plain_text,
     )
     return write_archive(
-        target, manifest, members | files.contents, keyring, sources=files.codes, replace=wanted.replace
+        target, manifest, members | files.contents, keyring, sources=files.codes, replace=options.replace
     )
 
 

@@ -70,7 +70,7 @@ class Migrated:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MigrationOptions:
     """How a home is copied.
 
     Attributes:
@@ -88,13 +88,13 @@ class Wanted:
     dry_run: bool
 
 
-def migrate(source: Place, target: Place, wanted: Wanted, *, report: Callable[[str], None]) -> Migrated:
+def migrate(source: Place, target: Place, options: MigrationOptions, *, report: Callable[[str], None]) -> Migrated:
     """Copy a home into a database that holds none.
 
     Args:
         source: Where it is; nothing of it is changed.
         target: Where the copy will be, complete or not at all.
-        wanted: How.
+        options: How.
         report: Called with each step, when it begins.
 
     Raises:
@@ -112,17 +112,17 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, report: Callable[[s
         _lock(source, old, stack)
         if not old.exists():
             raise ArchiveError(f"{old.name} holds no home")
-        key_file, chain = _keys(old, wanted.key_files)
+        key_file, chain = _keys(old, options.key_files)
         result = _described(old, new, key_file, chain)
         report(f"verifying {old.name}")
-        before = _verified(old, chain, force=wanted.force)
+        before = _verified(old, chain, force=options.force)
         result.confirmed, result.unreadable, result.broken = before.confirmed, before.unreadable, before.broken
         report(f"looking at {new.name}")
         _check_target(target, new, chain, result, old.describe().head)
-        if target.url is not None and (shared := shared_keys_of(_at(wanted.settings, target))) is not None:
+        if target.url is not None and (shared := shared_keys_of(_at(options.settings, target))) is not None:
             shared.check_key()
             result.key_encryption_key = str(shared.file)
-        if wanted.dry_run:
+        if options.dry_run:
             return result
         data = _lock(target, new, stack)
         with _filling(new, data) as filling:
@@ -134,7 +134,7 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, report: Callable[[s
                 # What a daemon that was started meanwhile writes would be in the source only.
                 refuse_users(old)
             report("copying the keys")
-            _keep_keys(filling, target, wanted, result)
+            _keep_keys(filling, target, options, result)
     return result
 
 
@@ -284,7 +284,7 @@ def _filling(database: Database, data: DataDirectory | None) -> Generator[Fillin
         directory.rmdir()
 
 
-def _keep_keys(filling: Filling, target: Place, wanted: Wanted, result: Migrated) -> None:
+def _keep_keys(filling: Filling, target: Place, options: MigrationOptions, result: Migrated) -> None:
     """Put the keys where the target has them, before its rows are there: without keys they are worth nothing.
 
     A file keeps its keys where it is; only those of a server are brought to a file.
@@ -294,14 +294,14 @@ def _keep_keys(filling: Filling, target: Place, wanted: Wanted, result: Migrated
         Unavailable: They cannot be stored at present.
     """
     path = Path(result.key_file)
-    from_server = wanted.from_server and path == wanted.key_files[0]
+    from_server = options.from_server and path == options.key_files[0]
     if from_server:
         result.key_file = f"the database {result.source}"
     content = FileKeyStore(path).load()
     if content is None:
         raise KeyFileError(f"{path} is gone")
     if target.url is not None:
-        put_keys(_at(wanted.settings, target), content, source=result.key_file, table=filling.keys)
+        put_keys(_at(options.settings, target), content, source=result.key_file, table=filling.keys)
     elif from_server:
         store = FileKeyStore(target.directory / KEY_FILE)
         there = KeyFile.find(store)

@@ -37,7 +37,7 @@ _OF_DIRECTORY = ("lock", "instance", "home")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RestoreOptions:
     """How a backup is restored.
 
     Attributes:
@@ -99,7 +99,7 @@ class _Before:
     heads: Heads
 
 
-async def restore(archive: Archive, settings: Settings, wanted: Wanted, *, now: float) -> Restored:
+async def restore(archive: Archive, settings: Settings, options: RestoreOptions, *, now: float) -> Restored:
     """Restore a backup into the data directory of the settings.
 
     Raises:
@@ -109,13 +109,13 @@ async def restore(archive: Archive, settings: Settings, wanted: Wanted, *, now: 
     """
     archive.check()
     path = Path(settings.data_dir)
-    if settings.database_url is not None and not wanted.dry_run:
+    if settings.database_url is not None and not options.dry_run:
         await asyncio.to_thread(refuse_users, database_in(path, settings.database_url))
     with tempfile.TemporaryDirectory(prefix="aliciacfg-") as empty:
-        data = await asyncio.to_thread(_data_directory, path, Path(empty), wanted)
+        data = await asyncio.to_thread(_data_directory, path, Path(empty), options)
         try:
-            with keys_in_file(settings, data.path, dry_run=wanted.dry_run):
-                return await _restore(archive, settings, wanted, data, now)
+            with keys_in_file(settings, data.path, dry_run=options.dry_run):
+                return await _restore(archive, settings, options, data, now)
         except OSError as error:
             raise ArchiveError(f"{error.filename or path} cannot be used: {error.strerror or error}") from error
         finally:
@@ -123,27 +123,29 @@ async def restore(archive: Archive, settings: Settings, wanted: Wanted, *, now: 
             data.release()
 
 
-def _data_directory(path: Path, empty: Path, wanted: Wanted) -> DataDirectory:
+def _data_directory(path: Path, empty: Path, options: RestoreOptions) -> DataDirectory:
     """Return the data directory; an empty one instead if a dry run would have to make it."""
-    return DataDirectory(empty if wanted.dry_run and not path.exists() else path)
+    return DataDirectory(empty if options.dry_run and not path.exists() else path)
 
 
-async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: DataDirectory, now: float) -> Restored:
+async def _restore(
+    archive: Archive, settings: Settings, options: RestoreOptions, data: DataDirectory, now: float
+) -> Restored:
     check_space(data.path, archive.manifest)
     prepared = replacement.prepare(data.path)
     new = prepared / replacement.NEW
-    keys = kept_keys.choose(archive, data.key_file, new / KEY_FILE, wanted.passphrase)
-    before = await _examine(data, prepared, settings, replaceable=wanted.passphrase is not None)
+    keys = kept_keys.choose(archive, data.key_file, new / KEY_FILE, options.passphrase)
+    before = await _examine(data, prepared, settings, replaceable=options.passphrase is not None)
     result = Restored(keys=keys.sentence)
-    _check_home(archive, before, keys, wanted, result)
+    _check_home(archive, before, keys, options, result)
     archive.extract(DATABASE, Path(database_in(new).name))
-    _check_rows(archive, new, keys.keyring, wanted, result)
+    _check_rows(archive, new, keys.keyring, options, result)
     restored = await _bring_up(archive, new, settings, before, result)
     result.changes = compare(before.heads, restored)
-    plan = _plan_files(archive, settings, wanted, prepared, keys.keyring, result)
+    plan = _plan_files(archive, settings, options, prepared, keys.keyring, result)
     if keys.is_new:
         result.notes.append("tokens and recipients' keys are not taken over without the keys: make them again")
-    if wanted.dry_run:
+    if options.dry_run:
         return result
     database = database_in(data.path, settings.database_url)
     names = [*database.files, KEY_FILE]
@@ -197,7 +199,7 @@ async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, r
     return _Before(home, position, heads)
 
 
-def _check_home(archive: Archive, before: _Before, keys: Keys, wanted: Wanted, result: Restored) -> None:
+def _check_home(archive: Archive, before: _Before, keys: Keys, options: RestoreOptions, result: Restored) -> None:
     """Check that the backup is one of the home that is there, or of any if there is none, and was not changed.
 
     Raises:
@@ -206,7 +208,7 @@ def _check_home(archive: Archive, before: _Before, keys: Keys, wanted: Wanted, r
     home = archive.manifest.home
     if before.home and before.home != home:
         what = f"{before.home}, with {counted(len(before.heads), 'configuration')}" if before.heads else before.home
-        if not wanted.force:
+        if not options.force:
             raise ArchiveError(
                 f"the backup is of home {home}, and here is home {what}. If the backup is to take its place, use "
                 "--force: what is here is kept aside. If the keys of the backup's home are in a file, put it here as "
@@ -219,7 +221,7 @@ def _check_home(archive: Archive, before: _Before, keys: Keys, wanted: Wanted, r
         raise ArchiveError(f"{archive.path} was changed after it was made: its code is another one. Use another backup")
 
 
-def _check_rows(archive: Archive, new: Path, keyring: Keyring, wanted: Wanted, result: Restored) -> None:
+def _check_rows(archive: Archive, new: Path, keyring: Keyring, options: RestoreOptions, result: Restored) -> None:
     """Verify the database of the backup, as far as its keys are here.
 
     Raises:
@@ -243,7 +245,7 @@ def _check_rows(archive: Archive, new: Path, keyring: Keyring, wanted: Wanted, r
         raise ArchiveError(f"the database in {archive.path} is damaged: {findings.damage[0]}. Use another backup")
     if findings.broken:
         named = "; ".join(broken.message for broken in findings.broken[:_MAX_NAMED])
-        if not wanted.force:
+        if not options.force:
             raise ArchiveError(
                 f"{counted(len(findings.broken), 'row')} in {archive.path} differ from what was written: {named}. Use "
                 "another backup, or --force to restore what is confirmed"
@@ -268,7 +270,7 @@ async def _bring_up(archive: Archive, new: Path, settings: Settings, before: _Be
 
 
 def _plan_files(
-    archive: Archive, settings: Settings, wanted: Wanted, prepared: Path, keyring: Keyring, result: Restored
+    archive: Archive, settings: Settings, options: RestoreOptions, prepared: Path, keyring: Keyring, result: Restored
 ) -> replacement.Plan:
     """Prepare the environment and schema files that are written, and copies of those that they replace."""
     members = archive.manifest.members
@@ -281,7 +283,7 @@ def _plan_files(
             content = there.read_bytes()
             if members[name].source == files.code(content, keyring) or content == archive.read(name):
                 continue
-        if (there is not None and not wanted.files) or not _can_change(place, wanted, result):
+        if (there is not None and not options.files) or not _can_change(place, options, result):
             result.left.append(name)
             continue
         if there is not None:
@@ -295,7 +297,7 @@ def _plan_files(
     for name in sorted(present.keys() - members.keys()) if archive.manifest.files else ():
         if any(line.startswith(f"{name}:") for line in archive.manifest.left_out):
             continue
-        if not wanted.files or not _can_change(present[name], wanted, result):
+        if not options.files or not _can_change(present[name], options, result):
             result.left.append(name)
             continue
         _keep(present[name], prepared / replacement.OLD / name)
@@ -304,7 +306,7 @@ def _plan_files(
     return replacement.Plan(kept_in="", moved=[], written=written, removed=removed)
 
 
-def _can_change(path: Path, wanted: Wanted, result: Restored) -> bool:
+def _can_change(path: Path, options: RestoreOptions, result: Restored) -> bool:
     """Return whether a file can be written or removed; after the decision it would be too late to find out.
 
     Raises:
@@ -313,7 +315,7 @@ def _can_change(path: Path, wanted: Wanted, result: Restored) -> bool:
     if files.is_writable(path):
         return True
     message = f"{path.parent} cannot be written"
-    if wanted.files:
+    if options.files:
         raise ArchiveError(f"{message}; make it writable, or restore without --files")
     note = f"{message}: what is missing there has to be copied from the backup by hand"
     if note not in result.notes:

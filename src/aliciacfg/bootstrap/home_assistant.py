@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aliciacfg import __version__
 from aliciacfg.bootstrap import Core
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.home_assistant.discovery import Manner
+from aliciacfg.home_assistant.discovery import MessageOptions
 from aliciacfg.home_assistant.home import Choice, Home
 from aliciacfg.home_assistant.session import HomeAssistantSession, Wire
 from aliciacfg.home_assistant.starting import HomeAssistantPart
@@ -55,7 +55,9 @@ def home_assistant_part(
                 environments=frozenset(settings.home_assistant_environment_list),
                 max_entities=settings.home_assistant_max_entities,
             ),
-            manner=Manner(__version__, settings.home_assistant_console_url or _reachable(settings.http_host, url)),
+            message_options=MessageOptions(
+                __version__, settings.home_assistant_console_url or _reachable(settings.http_host, url)
+            ),
         )
         session = HomeAssistantSession(
             wire,

@@ -73,7 +73,7 @@ def backup(
         aliciacfg backup home.zip --with-keys
         aliciacfg backup /media/stick/
     """
-    from aliciacfg.backups.backup import Wanted, remove_older, write_backup
+    from aliciacfg.backups.backup import BackupOptions, remove_older, write_backup
 
     settings = options.daemon_settings(flags).settings
     if passphrase_file is not None and not with_keys:
@@ -84,7 +84,7 @@ def backup(
     now = time.time()
     beside = None if str(target) == "-" else target if target.is_dir() else target.parent
     with exit_on_error(), snapshot(settings, elsewhere=beside) as copy, _written(target, copy, now) as path:
-        wanted = Wanted(passphrase, files=not no_files, replace=force)
+        wanted = BackupOptions(passphrase, files=not no_files, replace=force)
         with progress.shown("writing the backup"):
             manifest = write_backup(path, copy, settings, wanted, now=now)
         size = path.stat().st_size
@@ -191,7 +191,7 @@ def restore(
     """
     from aliciacfg import logs
     from aliciacfg.backups.archive import KEYS, Archive
-    from aliciacfg.backups.restore import Wanted
+    from aliciacfg.backups.restore import RestoreOptions
     from aliciacfg.backups.restore import restore as put_in_place
     from aliciacfg.storage.data_directory import is_in_use
 
@@ -206,7 +206,7 @@ def restore(
         passphrase = None
         if passphrase_file is not None or (KEYS in archive.manifest.members and not without_keys):
             passphrase = _passphrase(passphrase_file)
-        wanted = Wanted(passphrase, force=force, files=files, dry_run=dry_run)
+        wanted = RestoreOptions(passphrase, force=force, files=files, dry_run=dry_run)
         try:
             with (
                 _copied(settings) if running else nullcontext(settings) as place,

@@ -15,7 +15,7 @@ from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_FAILED, exit_on_error,
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
-    from aliciacfg.backups.migration import Migrated, Wanted
+    from aliciacfg.backups.migration import Migrated, MigrationOptions
     from aliciacfg.cli.output import Line
     from aliciacfg.settings import Settings
     from aliciacfg.storage.backend import Place
@@ -63,7 +63,7 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
         aliciacfg database migrate postgresql://aliciacfg@db1,db2/home sqlite:/var/lib/aliciacfg --dry-run
     """
     from aliciacfg import logs
-    from aliciacfg.backups.migration import Wanted
+    from aliciacfg.backups.migration import MigrationOptions
     from aliciacfg.sealing.key_store import FileKeyStore
     from aliciacfg.storage.backend import parse_address
     from aliciacfg.storage.data_directory import KEY_FILE
@@ -82,10 +82,12 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
             directories.insert(0, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aliciacfg-"))))
             FileKeyStore(directories[0] / KEY_FILE).update(lambda _: shared)
         files = [directory / KEY_FILE for directory in directories]
-        _migrate(old, new, Wanted(settings, files, from_server=shared is not None, force=force, dry_run=dry_run))
+        _migrate(
+            old, new, MigrationOptions(settings, files, from_server=shared is not None, force=force, dry_run=dry_run)
+        )
 
 
-def _migrate(old: "Place", new: "Place", wanted: "Wanted") -> None:
+def _migrate(old: "Place", new: "Place", wanted: "MigrationOptions") -> None:
     """Copy a home and its keys, and print what was copied.
 
     Args:
@@ -130,7 +132,7 @@ def _keys_of(place: "Place", settings: "Settings") -> bytes | None:
     return keys_of(msgspec.structs.replace(settings, database_url=place.url)).load()
 
 
-def _lines(result: "Migrated", place: "Place", wanted: "Wanted") -> "list[Line]":
+def _lines(result: "Migrated", place: "Place", wanted: "MigrationOptions") -> "list[Line]":
     counts = f"{formatting.counted(result.configurations, 'configuration')}, "
     counts += formatting.counted(result.revisions, "revision")
     state = f"home {result.home}, epoch {result.epoch}, change {result.sequence}: {counts}"

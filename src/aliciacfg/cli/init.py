@@ -37,11 +37,11 @@ def init(directory: Path, example: "Example") -> None:
       aliciacfg init my-home
       aliciacfg init --example alicia
     """
-    from aliciacfg.sources.new_home import InTheWay, lay_out
+    from aliciacfg.sources.new_home import FilesExist, lay_out
 
     try:
         made = lay_out(directory, example)
-    except InTheWay as error:
+    except FilesExist as error:
         listed = "\n".join(f"  {path}" for path in error.paths)
         fail(
             f"nothing was written, because there is a home already:\n{listed}\nUse another directory, or move these "

@@ -20,7 +20,7 @@ _MQTT_PORT = 1883
 
 
 @dataclass(frozen=True, slots=True)
-class HomeHere:
+class LocalHome:
     """The home in whose directory a command runs.
 
     Attributes:
@@ -54,7 +54,7 @@ class HomeHere:
         )
 
 
-def home_here() -> HomeHere | None:
+def local_home() -> LocalHome | None:
     """Return the home of this directory; None outside of one, where it cannot be read, or if a broker is named.
 
     A broker is named by MQTT_BROKER or MQTT_PORT in the environment. The home's own ``.env`` names the broker for its
@@ -73,7 +73,7 @@ def home_here() -> HomeHere | None:
     except OSError:
         # Another user's: which home it is cannot be known.
         return None
-    return HomeHere(name, is_in_use(data))
+    return LocalHome(name, is_in_use(data))
 
 
 def is_home(settings: "Settings") -> bool:

@@ -20,7 +20,7 @@ from aliciacfg.model import names
 
 if TYPE_CHECKING:
     from aliciacfg.bus.address import BrokerAddress
-    from aliciacfg.cli.other_homes import HomeHere
+    from aliciacfg.cli.other_homes import LocalHome
     from aliciacfg.mqtt.client import MqttClient
     from aliciacfg.settings import Resolved
 
@@ -157,7 +157,7 @@ async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
 
     if target.broker is None:
         note_other_port(options.daemon_settings({}))
-    async with open_client(broker(target), target.caller, with_health=_home_here(target) is not None) as client:
+    async with open_client(broker(target), target.caller, with_health=_local_home(target) is not None) as client:
         yield client
 
 
@@ -168,7 +168,7 @@ async def refuse_other_home(target: Target, client: "MqttClient") -> None:
         BrokerUnavailable: The broker is gone.
         OtherHome: It is one.
     """
-    home = _home_here(target)
+    home = _local_home(target)
     if home is not None and (
         mistake := home.mistake(await client.health(wait_seconds=_HEALTH_SECONDS), broker(target))
     ):
@@ -181,7 +181,7 @@ async def warn_of_other_home(target: Target, client: "MqttClient") -> None:
     Raises:
         BrokerUnavailable: The broker is gone.
     """
-    home = _home_here(target)
+    home = _local_home(target)
     if home is not None and (mistake := home.mistake(await client.health(), broker(target))):
         _say_once(_WARNED, lambda: notices.print_warning(f"{mistake}. To have your own: {mistake.hint}"))
 
@@ -191,16 +191,16 @@ def warn_if_served_by_another(target: Target) -> None:
 
     For commands whose requests go through the client of programs. No answer is left to them.
     """
-    home = _home_here(target)
+    home = _local_home(target)
     if home is not None and not home.served:
         try_ask(target, "health", None, {}, object)
 
 
-def _home_here(target: Target) -> "HomeHere | None":
+def _local_home(target: Target) -> "LocalHome | None":
     """Return the home here if the user names no other place to send requests to."""
-    from aliciacfg.cli.other_homes import home_here
+    from aliciacfg.cli.other_homes import local_home
 
-    return home_here() if target.http is None and target.broker is None else None
+    return local_home() if target.http is None and target.broker is None else None
 
 
 def note_other_port(resolved: "Resolved") -> None:

@@ -32,7 +32,7 @@ _SUPERSEDED = "Another daemon changed what this change was planned on."
 class Others(Protocol):
     """The other daemons that share the database, as far as this one's memory has to follow them."""
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Return when memory follows every change that came from the store so far."""
         ...
 
@@ -145,7 +145,7 @@ class Commits:
         if self._others is None:
             return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive, loads=loads)
         for _ in range(_MAX_SUPERSEDED):
-            await self._others.settle()
+            await self._others.drain()
             if not (loads or self._others.composes):
                 await self._others.load_files()
             try:
@@ -276,7 +276,7 @@ class Commits:
             await self.flush()
             async with self._queue.holding():
                 if self._others is not None:
-                    await self._others.settle()
+                    await self._others.drain()
                 plan = self._begin(Plan(self._state, context, exclusive=True), loads=loads)
                 try:
                     result = await make(plan)

@@ -151,7 +151,7 @@ class Following:
         return [item for item in self._waiting if isinstance(item, StoredState)]
 
     def deliver(self, change: StoredState) -> None:
-        """Take a change from the store; memory follows it soon, or in the next ``settle``."""
+        """Take a change from the store; memory follows it soon, or in the next ``drain``."""
         self._add(change)
         self._commits.note_others(change)
 
@@ -159,10 +159,10 @@ class Following:
         """Await a step after every change that came from the store so far, and before later ones."""
         waiting = _Step(step, asyncio.get_running_loop().create_future())
         self._add(waiting)
-        await self.settle()
+        await self.drain()
         await waiting.done
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Return when memory follows every change that came from the store so far."""
         last = self._added
         while self._done < last:
@@ -188,7 +188,7 @@ class Following:
         """
         began = self._clock()
         await self._store.catch_up()
-        await self.settle()
+        await self.drain()
         self._complete_until = max(self._complete_until, began)
 
     async def confirm(self) -> None:
@@ -274,7 +274,7 @@ class Following:
         if self._changes.keys_pending and self._clock() >= self._keys_again:
             self._keys_again = self._clock() + _KEYS_AGAIN_SECONDS
             self.deliver(StoredState(keys=True))
-            await self.settle()
+            await self.drain()
 
     def _add(self, item: StoredState | _Step) -> None:
         self._waiting.append(item)

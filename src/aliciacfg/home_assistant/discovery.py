@@ -36,7 +36,7 @@ _HOME_EVENTS: list[Json] = [ACTIVATED, REFUSED]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class MessageOptions:
     """How messages are made.
 
     Attributes:
@@ -50,9 +50,9 @@ class Manner:
     expiry_seconds: int | None = None
 
 
-def service_device(service: str, entities: Sequence[Entity], manner: Manner) -> JsonObject:
+def service_device(service: str, entities: Sequence[Entity], message_options: MessageOptions) -> JsonObject:
     """Return the device message of a service."""
-    of = _Device(topics.identifier_of(service), identifiers.slug(service), manner)
+    of = _Device(topics.identifier_of(service), identifiers.slug(service), message_options)
     problem: JsonObject = {"device_class": "problem"}
     components: JsonObject = {
         DRIFT: of.component(DRIFT, "binary_sensor", "Drift", of.shown(DRIFT, problem)),
@@ -64,14 +64,14 @@ def service_device(service: str, entities: Sequence[Entity], manner: Manner) -> 
     return of.message(device, f"services/{quote(service, safe='')}", components)
 
 
-def home_device(staged: Sequence[str] | None, manner: Manner) -> JsonObject:
+def home_device(staged: Sequence[str] | None, message_options: MessageOptions) -> JsonObject:
     """Return the device message of the home.
 
     Args:
         staged: The environments to choose from; None where Home Assistant may not activate any.
-        manner: How messages are made.
+        message_options: How messages are made.
     """
-    of = _Device(topics.HOME, ORIGIN, manner)
+    of = _Device(topics.HOME, ORIGIN, message_options)
     components: JsonObject = {
         ENVIRONMENT: of.component(ENVIRONMENT, "sensor", "Environment", of.shown(ENVIRONMENT, {"icon": "mdi:layers"})),
         EVENTS: of.events(_HOME_EVENTS),
@@ -158,12 +158,12 @@ class _Device:
     Attributes:
         identifier: Of the device.
         slug: What the default entity ids begin with.
-        manner: How messages are made.
+        message_options: How messages are made.
     """
 
     identifier: str
     slug: str
-    manner: Manner
+    message_options: MessageOptions
 
     def component(
         self,
@@ -193,8 +193,8 @@ class _Device:
     def commands(self, component: str, fields: JsonObject) -> JsonObject:
         """Return the fields of an entity that takes commands."""
         made: JsonObject = {"command_topic": topics.command(self.identifier, component), "retain": False, **fields}
-        if self.manner.expiry_seconds is not None:
-            made["message_expiry_interval"] = self.manner.expiry_seconds
+        if self.message_options.expiry_seconds is not None:
+            made["message_expiry_interval"] = self.message_options.expiry_seconds
         return made
 
     def events(self, kinds: list[Json]) -> JsonObject:
@@ -209,11 +209,11 @@ class _Device:
     def message(self, device: JsonObject, page: str, components: JsonObject) -> JsonObject:
         """Return the device message; ``page`` is its page of the console."""
         device = {"identifiers": [f"{ORIGIN}_{self.identifier}"], **device, "manufacturer": ORIGIN}
-        if self.manner.console_url is not None:
-            device["configuration_url"] = f"{self.manner.console_url.rstrip('/')}/#/{page}"
+        if self.message_options.console_url is not None:
+            device["configuration_url"] = f"{self.message_options.console_url.rstrip('/')}/#/{page}"
         return {
             "device": device,
-            "origin": {"name": ORIGIN, "sw_version": self.manner.version},
+            "origin": {"name": ORIGIN, "sw_version": self.message_options.version},
             "availability_topic": topics.AVAILABILITY,
             "state_topic": topics.state(self.identifier),
             "qos": 1,

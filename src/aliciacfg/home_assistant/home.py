@@ -9,7 +9,7 @@ from aliciacfg.access.caller import HOME_ASSISTANT, Caller
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import State
 from aliciacfg.home_assistant import discovery, topics
-from aliciacfg.home_assistant.discovery import OWN_ENTITIES, Manner
+from aliciacfg.home_assistant.discovery import OWN_ENTITIES, MessageOptions
 from aliciacfg.home_assistant.entities import Entity, Features, entities_of
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
@@ -77,7 +77,7 @@ class Home:
         devices: By identifier; the home's own is not among them.
         staged: The environment that was chosen to be activated next; None for none.
         has_room: Whether there is room for something that was left out before, so that ``renew`` has to be called.
-        manner: How messages are made.
+        message_options: How messages are made.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Home:
         instances: Instances,
         alerts: Alerts,
         choice: Choice,
-        manner: Manner,
+        message_options: MessageOptions,
     ) -> None:
         """Begin without devices.
 
@@ -102,7 +102,7 @@ class Home:
             instances: What the copies of services run.
             alerts: Raised while something is left out.
             choice: What appears.
-            manner: How messages are made.
+            message_options: How messages are made.
         """
         self._state = state
         self._files = files
@@ -114,7 +114,7 @@ class Home:
         self._troubles = _Troubles()
         # Services whose device was made anew while ``renew`` was at others.
         self._overtaken: set[str] = set()
-        self.manner = manner
+        self.message_options = message_options
         self.devices: dict[str, Device] = {}
         self.staged: str | None = None
         self.has_room = False
@@ -122,7 +122,7 @@ class Home:
     @property
     def basis(self) -> tuple[object, ...]:
         """What all devices depend on; when it is another one, ``renew`` has to be called."""
-        return self._state.active, self._files.current_planner, self._authorizer.access, self.manner
+        return self._state.active, self._files.current_planner, self._authorizer.access, self.message_options
 
     @property
     def caller(self) -> Caller:
@@ -158,7 +158,7 @@ class Home:
 
     def home_message(self) -> bytes:
         """Return the device message of the home itself."""
-        return documents.encode(discovery.home_device(self.stages, self.manner))
+        return documents.encode(discovery.home_device(self.stages, self.message_options))
 
     def home_state(self) -> bytes:
         """Return the state of the home's own device."""
@@ -248,7 +248,7 @@ class Home:
         if room < OWN_ENTITIES:
             device.left_out += OWN_ENTITIES
             return device
-        device.message = documents.encode(discovery.service_device(service, kept, self.manner))
+        device.message = documents.encode(discovery.service_device(service, kept, self.message_options))
         state = discovery.service_state(
             document, kept, drift=service in self._troubles.drift, restart=service in self._troubles.restart
         )

@@ -222,7 +222,7 @@ class HomeAssistantSession:
         connection.on_relief = self._admission.pump
         await self._wire.begin(connection, self._markers)
         expiry = _EXPIRY_SECONDS if connection.protocol == "5" else None
-        self._home.manner = replace(self._home.manner, expiry_seconds=expiry)
+        self._home.message_options = replace(self._home.message_options, expiry_seconds=expiry)
         # A retained command shows its flag even when it comes live.
         await connection.subscribe([f"{SET}#"], retain_as_published=True)
         await connection.subscribe([self._at.status])

@@ -20,7 +20,7 @@ from aliciacfg.http.connections import Connections
 from aliciacfg.http.responses import HEADERS
 from aliciacfg.model import names
 from aliciacfg.model.records import Position
-from aliciacfg.operations.event_reader import OPERATION, EventReader, Wanted
+from aliciacfg.operations.event_reader import OPERATION, EventFilter, EventReader
 from aliciacfg.operations.event_states import Event
 from aliciacfg.operations.service import ConfigService
 
@@ -115,7 +115,7 @@ class EventStreams:
         return identify(request, self._service.authorizer)
 
     async def send(
-        self, request: web.Request, writer: abc.AbstractStreamWriter, wanted: Wanted, last: Position | str | None
+        self, request: web.Request, writer: abc.AbstractStreamWriter, wanted: EventFilter, last: Position | str | None
     ) -> None:
         """Send events until the stream has to end.
 
@@ -177,7 +177,7 @@ class _Stream(payload.Payload):
     """The body of a response, for aiohttp: events until the reader ends."""
 
     def __init__(
-        self, streams: EventStreams, request: web.Request, wanted: Wanted, last: Position | str | None
+        self, streams: EventStreams, request: web.Request, wanted: EventFilter, last: Position | str | None
     ) -> None:
         super().__init__(None)
         self._streams = streams
@@ -223,7 +223,7 @@ def _refuse_other_sites(request: web.Request) -> None:
         raise Forbidden("Web pages of other sites may not listen to events.")
 
 
-def _wanted(request: web.Request) -> Wanted:
+def _wanted(request: web.Request) -> EventFilter:
     """Return what a client asks for.
 
     Raises:
@@ -240,7 +240,7 @@ def _wanted(request: web.Request) -> Wanted:
         names.check_environment(environment)
     if wrong := sorted(found["event"] - DATA.keys()):
         raise InvalidRequest(f"There is no event {wrong[0][:80]!r}; there are: {', '.join(DATA)}.")
-    return Wanted(found["service"], found["environment"], found["event"])
+    return EventFilter(found["service"], found["environment"], found["event"])
 
 
 def _last_place(request: web.Request) -> Position | str | None:

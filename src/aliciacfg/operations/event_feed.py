@@ -12,7 +12,7 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Busy
 from aliciacfg.model.records import Position
 from aliciacfg.operations import event_reader
-from aliciacfg.operations.event_reader import EventReader, Wanted
+from aliciacfg.operations.event_reader import EventFilter, EventReader
 from aliciacfg.operations.event_shares import EventShares
 from aliciacfg.operations.event_states import Event, FeedParts, States
 
@@ -65,7 +65,13 @@ class EventFeed:
         self._shares.check(caller, min(most, self.most))
 
     def open(
-        self, caller: Caller, most: int, *, identify: Callable[[], Caller], wanted: Wanted, last: Position | str | None
+        self,
+        caller: Caller,
+        most: int,
+        *,
+        identify: Callable[[], Caller],
+        wanted: EventFilter,
+        last: Position | str | None,
     ) -> EventReader:
         """Return a new reader, which has to be closed.
 

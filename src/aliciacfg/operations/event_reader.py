@@ -42,7 +42,7 @@ _ALWAYS = frozenset({"hello", "reset", "end"})
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EventFilter:
     """What a reader asks for; an empty set means all.
 
     Attributes:
@@ -93,14 +93,14 @@ class EventReader:
         states: States,
         feed: Feed,
         identify: Callable[[], Caller],
-        wanted: Wanted,
+        wanted: EventFilter,
         last: Position | str | None,
     ) -> None:
         self._parts = parts
         self._states = states
         self._feed = feed
         self._identify = identify
-        self._wanted = wanted
+        self._filter = wanted
         self._last = last
         self._woken = asyncio.Event()
         self._woken.set()
@@ -152,7 +152,7 @@ class EventReader:
         self._first = []
         taken += self._take_changes()
         if self._seen != self._states.number:
-            taken += [self._encoded(event) for event in self._take_states() if self._wanted.has(event.kind)]
+            taken += [self._encoded(event) for event in self._take_states() if self._filter.has(event.kind)]
         return taken
 
     @property
@@ -266,8 +266,8 @@ class EventReader:
     def _is_wanted(self, event: ChangeEvent | EnvironmentEvent | ResetEvent) -> bool:
         """Return whether the reader may and wants to know of an event."""
         if not isinstance(event, ChangeEvent):
-            return self._wanted.has(KINDS[type(event)])
-        wanted = self._wanted
+            return self._filter.has(KINDS[type(event)])
+        wanted = self._filter
         return (
             self._may_read(event.service)
             and wanted.has("change")
@@ -289,7 +289,7 @@ class EventReader:
             online = {
                 service: is_online
                 for service, (number, is_online) in states.online.items()
-                if number > seen and self._may_read(service) and self._wanted.concerns(service)
+                if number > seen and self._may_read(service) and self._filter.concerns(service)
             }
             if online or seen < 0:
                 yield event_of(OnlineEvent(services=online))
@@ -299,7 +299,7 @@ class EventReader:
         if states.audit_number > since and self._administers:
             yield states.audit
         for service in states.changed_instances(since):
-            if self._may_read(service) and self._wanted.concerns(service):
+            if self._may_read(service) and self._filter.concerns(service):
                 yield event_of(InstancesEvent(service=service))
 
     def _refused_edits(self) -> list[RefusedEdit]:

@@ -41,7 +41,7 @@ _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "h
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedConfiguration:
     """A wanted configuration, and what the caller sent for it.
 
     Attributes:
@@ -114,7 +114,7 @@ class WritePlanner:
         config_id: ConfigId,
         caller: Caller,
         request: WriteRequest,
-        wanted: Wanted,
+        wanted: RequestedConfiguration,
         *,
         refuse_breaking: bool = True,
     ) -> PlannedChange:
@@ -147,7 +147,7 @@ class WritePlanner:
             self._plan_trial(plan, caller, config_id, planner, entry, wanted)
         return planned
 
-    def check_form(self, planner: Planner, config_id: ConfigId, entry: Entry, wanted: Wanted) -> None:
+    def check_form(self, planner: Planner, config_id: ConfigId, entry: Entry, wanted: RequestedConfiguration) -> None:
         """Raise InvalidRequest if what a caller sent is probably not the document that it was sent as."""
         if wanted.form is None:
             return
@@ -159,7 +159,13 @@ class WritePlanner:
         misplaced_fields.check(wanted.sent, wanted.form, config_id.service, knows)
 
     def _plan_trial(
-        self, plan: Plan, caller: Caller, config_id: ConfigId, planner: Planner, entry: Entry, wanted: Wanted
+        self,
+        plan: Plan,
+        caller: Caller,
+        config_id: ConfigId,
+        planner: Planner,
+        entry: Entry,
+        wanted: RequestedConfiguration,
     ) -> None:
         """Have a trial recorded if this plan is the last one of its change."""
         plan.when_decided.append(
@@ -173,7 +179,7 @@ class WritePlanner:
         config_id: ConfigId,
         caller: Caller,
         request: WriteRequest,
-        wanted: Wanted,
+        wanted: RequestedConfiguration,
         *,
         refuse_breaking: bool,
     ) -> PlannedChange:
@@ -200,7 +206,13 @@ class WritePlanner:
         return PlannedChange(planner, entry, after, effective, plan.redacted.get(config_id))
 
     def record_trial(
-        self, caller: Caller, operation: str, config_id: ConfigId, planner: Planner, entry: Entry, wanted: Wanted
+        self,
+        caller: Caller,
+        operation: str,
+        config_id: ConfigId,
+        planner: Planner,
+        entry: Entry,
+        wanted: RequestedConfiguration,
     ) -> None:
         """Note in the audit log that nothing was stored of what a caller sent, if it sent secrets: they may be guesses.
 
@@ -245,7 +257,7 @@ class WritePlanner:
         config_id: ConfigId,
         entry: Entry,
         base: JsonObject,
-        wanted: Wanted,
+        wanted: RequestedConfiguration,
         *,
         opaque: bool = False,
     ) -> Effective:
@@ -280,7 +292,7 @@ class WritePlanner:
             opaque=opaque,
         )
 
-    def patched(self, config_id: ConfigId, patch: JsonObject) -> Wanted:
+    def patched(self, config_id: ConfigId, patch: JsonObject) -> RequestedConfiguration:
         """Return the effective configuration with a merge patch applied as what is wanted.
 
         If nothing is stored because the configuration from the files is invalid, the patch applies to that. Planning it
@@ -301,7 +313,7 @@ class WritePlanner:
                 f"There is no usable configuration of {config_id.service} to patch; send a whole one with set."
             )
 
-        return Wanted(patch, make, form="patch")
+        return RequestedConfiguration(patch, make, form="patch")
 
     async def _checked(
         self,
@@ -310,7 +322,7 @@ class WritePlanner:
         config_id: ConfigId,
         entry: Entry,
         base: JsonObject,
-        wanted: Wanted,
+        wanted: RequestedConfiguration,
         *,
         dry_run: bool,
     ) -> Effective:
@@ -332,7 +344,12 @@ class WritePlanner:
             raise wanted.refusal(self._located(error, config_id, base, entry, wanted)) from error
 
     def _located(
-        self, error: InvalidDocument, config_id: ConfigId, base: JsonObject, entry: Entry, wanted: Wanted
+        self,
+        error: InvalidDocument,
+        config_id: ConfigId,
+        base: JsonObject,
+        entry: Entry,
+        wanted: RequestedConfiguration,
     ) -> InvalidDocument:
         """Return the error with file and line at each value that the caller did not send and a file holds.
 
@@ -406,16 +423,16 @@ def _check_names(planner: Planner, config_id: ConfigId, before: JsonObject, effe
         )
 
 
-def replaced(config: JsonObject) -> Wanted:
+def replaced(config: JsonObject) -> RequestedConfiguration:
     """Return a whole configuration that a caller sent as what is wanted."""
-    return Wanted(config, lambda _base, _entry, sent: sent, form="config")
+    return RequestedConfiguration(config, lambda _base, _entry, sent: sent, form="config")
 
 
-def restored(config: JsonObject) -> Wanted:
+def restored(config: JsonObject) -> RequestedConfiguration:
     """Return a whole configuration from the store, its secrets sealed, as what is wanted."""
-    return Wanted(config, lambda _base, _entry, sent: sent, stored=True)
+    return RequestedConfiguration(config, lambda _base, _entry, sent: sent, stored=True)
 
 
-def without_sending(make: Callable[[JsonObject, Entry], JsonObject]) -> Wanted:
+def without_sending(make: Callable[[JsonObject, Entry], JsonObject]) -> RequestedConfiguration:
     """Return what is made of files and overlay alone as what is wanted."""
-    return Wanted({}, lambda base, entry, _sent: make(base, entry))
+    return RequestedConfiguration({}, lambda base, entry, _sent: make(base, entry))

@@ -29,7 +29,14 @@ from aliciacfg.errors import Forbidden, InvalidDocument, InvalidRequest, NotFoun
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.operations.ledger import answered
 from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, sequence_after, unknown_names
-from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced, restored, without_sending
+from aliciacfg.operations.write_planner import (
+    PlannedChange,
+    RequestedConfiguration,
+    WritePlanner,
+    replaced,
+    restored,
+    without_sending,
+)
 from aliciacfg.sealing.sealed_documents import sealed_document
 
 
@@ -216,7 +223,7 @@ class WriteOperations:
         config_id: ConfigId,
         request: WriteRequest,
         operation: str,
-        wanted: Wanted,
+        wanted: RequestedConfiguration,
         *,
         refuse_breaking: bool = True,
     ) -> Answer:

@@ -22,7 +22,7 @@ _PRIVATE = ("-secrets.yaml", "access.yaml")
 _CARRIED = (*_ENDINGS, ".example")
 
 
-class InTheWay(AliciacfgError):
+class FilesExist(AliciacfgError):
     """Files stand where the new home would be.
 
     Attributes:
@@ -55,7 +55,7 @@ def lay_out(directory: Path, example: Example) -> NewHome:
         example: Which services it has: one to learn from, or the 22 of the Alicia home.
 
     Raises:
-        InTheWay: Files of a home are there already; nothing was written.
+        FilesExist: Files of a home are there already; nothing was written.
         OSError: A directory or file cannot be written; no file was.
     """
     wanted = dict(_files(example))
@@ -92,7 +92,7 @@ def _check_free(directory: Path, wanted: dict[str, bytes]) -> None:
             # They would become part of the home, and it might not be valid with them.
             found |= {path for path in there.iterdir() if path.suffix in _ENDINGS and not path.name.startswith(".")}
     if found:
-        raise InTheWay(sorted(found))
+        raise FilesExist(sorted(found))
 
 
 def _missing_lines(there: str, wanted: str) -> list[str]:

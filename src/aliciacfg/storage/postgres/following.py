@@ -1,6 +1,6 @@
 """Which transaction memory follows, and how it learns of the transactions of other daemons.
 
-``Following`` holds the state, and ``Looks`` reads from the database what the others changed.
+``Following`` holds the state, and ``ChangeReader`` reads from the database what the others changed.
 """
 
 import asyncio
@@ -160,7 +160,7 @@ class Following:
             raise Unavailable("The store cannot write: it finds out whether it made the write before this one.")
 
 
-class Looks:
+class ChangeReader:
     """Reads what other daemons changed; callers that ask before a read has begun share it."""
 
     def __init__(self, calls: Calls, chain: Chain, following: Following, tasks: Tasks) -> None:
@@ -168,7 +168,7 @@ class Looks:
         self._chain = chain
         self._following = following
         self._tasks = tasks
-        # The look that goes on, and the one behind it.
+        # The read that goes on, and the one behind it.
         self._current: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._patience = READ_SECONDS
@@ -180,19 +180,19 @@ class Looks:
             Unavailable: The database cannot be read, or a transaction of this store is in doubt; or ``WentBack``.
         """
         if self._next is None:
-            self._next = self._tasks.start(self._look_after(self._current))
+            self._next = self._tasks.start(self._read_after(self._current))
             # Retrieves the exception also where no caller waits any more.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(self._next)
 
-    async def _look_after(self, current: "asyncio.Task[None] | None") -> None:
-        """Look when a look that has begun is over."""
+    async def _read_after(self, current: "asyncio.Task[None] | None") -> None:
+        """Read when a read that has begun is over."""
         if current is not None:
             await asyncio.wait({current})
         self._current, self._next = self._next, None
-        await self._look()
+        await self._read()
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         following = self._following
         while (since := following.commit) is not None:
             patience, self._patience = self._patience, min(2 * self._patience, MAX_READ_SECONDS)

@@ -35,7 +35,7 @@ from aliciacfg.storage.postgres.connections import Connections
 from aliciacfg.storage.postgres.copying import back_up
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import STANDBY, may_pass, remedy, unreadable, unusable
-from aliciacfg.storage.postgres.following import MAX_READ_SECONDS, Following, Looks
+from aliciacfg.storage.postgres.following import MAX_READ_SECONDS, ChangeReader, Following
 from aliciacfg.storage.postgres.hints import listen_hints
 from aliciacfg.storage.postgres.home_lock import HomeLock
 from aliciacfg.storage.postgres.kept_answers import KeptAnswers
@@ -75,7 +75,7 @@ class PostgresStore:
         self._reached = Reached(Witness(directory / FILE_NAME, chain))
         self._calls = Calls(self._connections)
         self._following = Following(name, self._reached)
-        self._looks = Looks(self._calls, chain, self._following, self._tasks)
+        self._change_reader = ChangeReader(self._calls, chain, self._following, self._tasks)
         self._lock = HomeLock(self._connections, chain, self._following, self._tasks)
         self._commits = Commits(self._connections, chain, self._lock, self._following, self._tasks)
         self._shared = PostgresSharedHome(
@@ -191,7 +191,7 @@ class PostgresStore:
 
     async def catch_up(self) -> None:
         """Read what others changed and notify the listeners; callers that ask before a read has begun share it."""
-        await self._looks.catch_up()
+        await self._change_reader.catch_up()
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction."""
