@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
@@ -48,8 +48,8 @@ def listens(port: int) -> bool:
     return False
 
 
-def wait_until(what: Any, *, seconds: float = SECONDS, why: str = "") -> Any:
-    """Poll until ``what()`` is true, and return it; fail after ``seconds``.
+def wait_until(what: Any, *, seconds: float = SECONDS, why: str | Callable[[], str] = "") -> Any:
+    """Poll until ``what()`` is true, and return it; fail after ``seconds``, with what ``why`` says, or returns then.
 
     It asks more and more rarely: what takes seconds would otherwise be asked hundreds of times.
     """
@@ -59,6 +59,6 @@ def wait_until(what: Any, *, seconds: float = SECONDS, why: str = "") -> Any:
         if found:
             return found
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {why or what}")
+            raise AssertionError(f"not within {seconds} s: {why() if callable(why) else why or what}")
         threading.Event().wait(pause)
         pause = min(1.2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -64,9 +64,14 @@ class Supervised:
     def until(self, name: str, content: str | None = None) -> str:
         """Wait for a file, of some content, that the command writes."""
         path = self.file(name)
+
+        def found() -> str:
+            there = repr(path.read_text()) if path.exists() else "no such file"
+            return f"{name}: {there}, not {content!r}; {self.log.read_text()}"
+
         wait_until(
             lambda: path.exists() and (path.read_text() == content if content is not None else path.read_text()),
-            why=f"{name}: {content}; {path.read_text() if path.exists() else 'no such file'}; {self.log.read_text()}",
+            why=found,
         )
         return path.read_text()
 
