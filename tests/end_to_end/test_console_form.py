@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ from aliciacfg.documents import values
 from aliciacfg.schemas import schema_tree
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey
-from console_browser import QUIET, Console, axe, press, settled, tab_to
+from console_browser import QUIET, Console, press, settled, tab_to
+from console_home import add_zoo
 from daemons import Daemon, serving
 from random_schemas import NAMES, SCHEMAS
 from repository import ROOT
@@ -172,21 +172,19 @@ def test_what_it_seals_the_daemon_opens_at_that_place_only(javascript: JavaScrip
 
 
 def _prepare(daemon: Daemon) -> None:
-    """Give the home a service with every kind of field, and one with 1,200 fields."""
+    """Give the home a service with every kind of field, one with 600 fields, and a schema that no service has."""
     daemon.keep_services("voice_router")
-    shutil.copy(ROOT / "tests" / "data" / "console" / "zoo.yaml", daemon.directory / "schemas")
+    add_zoo(daemon)
     numbers = {
-        f"setting_{number}": {"type": "integer", "default": number, "description": "A number."}
-        for number in range(1200)
+        f"setting_{number}": {"type": "integer", "default": number, "description": "A number."} for number in range(600)
     }
     large = {"version": "1.0.0", "properties": {"settings": {"type": "object", "properties": numbers}}}
     (daemon.directory / "schemas" / "large.json").write_text(json.dumps(large))
+    lamp = {"version": "1.0.0", "properties": {"settings": {"properties": {"room": {"type": "string"}}}}}
+    (daemon.directory / "schemas" / "lamp.json").write_text(json.dumps(lamp))
     base = daemon.environments / "base.yaml"
     base.write_text(
-        base.read_text()
-        + "  zoo:\n    mqtt_config: {username: zoo}\n    api_config: {port: 8101}\n    features: {night: true}\n"
-        + "    settings:\n      level: WARNING\n      users:\n        - {name: eva, admin: true}\n"
-        + "  large:\n    mqtt_config: {username: large}\n    api_config: {port: 8102}\n"
+        f"{base.read_text()}  large:\n    mqtt_config: {{username: large}}\n    api_config: {{port: 8102}}\n"
     )
 
 
@@ -214,8 +212,9 @@ async def _review(page: Page) -> Locator:
     return page.get_by_role("dialog", name="Review")
 
 
-async def _apply(page: Page) -> None:
+async def _apply(page: Page, shown: str = "") -> None:
     dialog = await _review(page)
+    await expect(dialog).to_contain_text(shown)
     allow = dialog.get_by_role("checkbox", name=re.compile("Do it nevertheless"))
     apply = dialog.get_by_role("button", name=re.compile("^Apply"))
     await expect(allow.or_(apply.and_(page.locator(":enabled"))).first).to_be_visible()
@@ -247,20 +246,17 @@ def _sent(console: Console) -> list[Any]:
     ]
 
 
-async def test_every_kind_of_field_is_accessible(home: Daemon, console: Console):
+async def test_a_field_says_what_the_schema_and_the_files_say(home: Daemon, console: Console):
+    """Each has a name, too, and is complained of where the daemon refuses it, until the value changes."""
+    console.allow(r"status 422: PATCH \S+dry_run=true")
     page = await console.show(home, "#/services/zoo")
     await expect(_control(page, "/settings/name")).to_have_value("zoo")
-    await axe(page, "main")
     await console.picture(page, "form")
     named = await page.evaluate(
         """() => [...document.querySelectorAll(".config-form :is(input, select, textarea)")]
             .filter(control => !control.labels?.length && !control.ariaLabel).map(control => control.outerHTML)"""
     )
     assert named == []
-
-
-async def test_a_field_says_what_the_schema_and_the_files_say(home: Daemon, console: Console):
-    page = await console.show(home, "#/services/zoo")
     name = _field(page, "/settings/name")
     await expect(name).to_contain_text("The name of the zoo")
     await expect(name).to_contain_text("Needs a restart")
@@ -276,6 +272,23 @@ async def test_a_field_says_what_the_schema_and_the_files_say(home: Daemon, cons
     )
     await expect(_field(page, "/settings/old")).to_contain_text("Deprecated")
     await expect(_field(page, "/settings/when")).to_contain_text("The schema allows several forms here")
+    await _see_what_is_refused(page)
+
+
+async def _see_what_is_refused(page: Page) -> None:
+    """See a problem at its field, although the form itself does not know that rule."""
+    await _control(page, "/settings/numbers/2").fill("1")
+    numbers = _field(page, "/settings/numbers")
+    await expect(numbers).not_to_contain_text("Problem")
+    dialog = await _review(page)
+    await dialog.get_by_role("button", name="/settings/numbers").click()
+    await expect(dialog).to_have_count(0)
+    await expect(_control(page, "/settings/numbers/0")).to_be_focused()
+    await expect(numbers).to_contain_text("items that all differ")
+    await expect(numbers).to_have_accessible_description(re.compile("items that all differ"))
+    await _control(page, "/settings/numbers/2").fill("4")
+    await expect(numbers).not_to_contain_text("Problem")
+    await numbers.get_by_role("button", name="Undo the change of numbers").click()
 
 
 async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, console: Console):
@@ -383,24 +396,6 @@ async def test_what_is_no_value_stays_typed_and_is_not_sent(home: Daemon, consol
     assert _sent(console)[-1] == {"settings": {"port": 8081}}
 
 
-async def test_what_the_daemon_refuses_is_shown_at_its_field(home: Daemon, console: Console):
-    """Until the value changes; the form itself does not know that rule."""
-    console.allow(r"status 422: PATCH \S+dry_run=true")
-    page = await console.show(home, "#/services/zoo")
-    await _control(page, "/settings/numbers/2").fill("1")
-    numbers = _field(page, "/settings/numbers")
-    await expect(numbers).not_to_contain_text("Problem")
-    dialog = await _review(page)
-    await dialog.get_by_role("button", name="/settings/numbers").click()
-    await expect(dialog).to_have_count(0)
-    await expect(_control(page, "/settings/numbers/0")).to_be_focused()
-    await expect(numbers).to_contain_text("items that all differ")
-    await expect(numbers).to_have_accessible_description(re.compile("items that all differ"))
-    await _control(page, "/settings/numbers/2").fill("4")
-    await expect(numbers).not_to_contain_text("Problem")
-    await numbers.get_by_role("button", name="Undo the change of numbers").click()
-
-
 async def test_items_are_added_moved_and_removed_by_keyboard(home: Daemon, console: Console):
     """The focus stays where a person goes on."""
     page = await console.show(home, "#/services/zoo")
@@ -433,7 +428,11 @@ async def test_items_are_added_moved_and_removed_by_keyboard(home: Daemon, conso
 
 
 async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console: Console):
-    """At its place, in a list too; it is in no request, storage or page but as a sealed box."""
+    """At its place, in a list too; it is in no request, storage or page but as a sealed box.
+
+    A secret that was set gives way to that of the files: its value is not there to be set again, so the
+    daemon drops the change by itself.
+    """
     page = await console.show(home, "#/services/zoo")
     await expect(_field(page, "/settings/api_key")).to_contain_text("Not set.")
     key = _control(page, "/settings/api_key")
@@ -449,8 +448,10 @@ async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console
     await _field(page, "/settings/users").get_by_role("button", name="Add an item to users").click()
     await _control(page, "/settings/users/1/name").fill("bob")
     await _control(page, "/settings/users/1/password").fill("planted-93aa")
+    password = _field(page, "/mqtt_config/password")
+    await _control(page, "/mqtt_config/password").fill("planted-77bb")
     await page.wait_for_function("() => Object.values(localStorage).some(text => text.includes('bob'))")
-    await _apply(page)
+    await _apply(page, "A secret")
     await expect(_field(page, "/settings/api_key")).to_contain_text("Set; its value is not shown.")
     await expect(key).to_have_value("")
     traces = await page.evaluate(
@@ -458,20 +459,14 @@ async def test_a_secret_is_sealed_and_opened_by_the_daemon(home: Daemon, console
             document.documentElement.outerHTML])"""
     )
     traces += "".join(f"{request.url} {request.post_data}" for request in console.requests)
-    for secret in ("hunter-8f21", "planted-93aa", "planted-55cc"):
+    for secret in ("hunter-8f21", "planted-93aa", "planted-55cc", "planted-77bb"):
         assert secret not in traces
     patch = _sent(console)[-1]
     assert patch["settings"]["api_key"].startswith("sealed:v1:")
     assert patch["settings"]["users"][1]["password"].startswith("sealed:v1:")
     assert _config(home)["settings"]["api_key"] == "***"
-
-
-async def test_a_run_time_secret_gives_way_to_that_of_the_files(home: Daemon, console: Console):
-    """Its value is not there to be set again, so the daemon drops the change by itself."""
-    page = await console.show(home, "#/services/zoo")
-    password = _field(page, "/mqtt_config/password")
-    await _control(page, "/mqtt_config/password").fill("other-77aa")
-    await _apply(page)
+    same = home.http("PATCH", "/config/zoo", {"settings": {"api_key": "hunter-8f21ü"}})
+    assert same.json["unchanged"] is True
     await expect(password).to_contain_text("set at run time")
     await expect(password).to_contain_text("instead of a secret")
     await password.get_by_role("button", name="Use what the files say for password").click()
@@ -505,14 +500,14 @@ async def test_another_service_has_a_form_of_its_own(home: Daemon, console: Cons
 
 
 async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
-    """1,200 fields: those that somebody looks at are there, and the texts of all, which the browser's search finds."""
-    page = await console.show(home, "#/services/large?env=dev&filter=setting_1199")
-    last = "/settings/setting_1199"
+    """600 fields: those that somebody looks at are there, and the texts of all, which the browser's search finds."""
+    page = await console.show(home, "#/services/large?env=dev&filter=setting_599")
+    last = "/settings/setting_599"
     all_fields = page.locator('[data-pointer^="/settings/setting_"]')
     await expect(all_fields).to_have_count(1)
     await page.get_by_label("Find a field").fill("")
     await expect(_control(page, "/settings/setting_0")).to_be_visible()
-    await expect(page.locator(".config-form")).to_contain_text("setting_1199 · A number. · 1199")
+    await expect(page.locator(".config-form")).to_contain_text("setting_599 · A number. · 599")
     await settled(page)
     assert "filter" not in page.url
     assert await all_fields.count() < 200
@@ -522,16 +517,16 @@ async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
     await expect(_control(page, "/settings/setting_12")).to_be_focused()
     # What has the focus stays, wherever somebody looks meanwhile.
     await page.mouse.move(640, 600)
-    await page.mouse.wheel(0, 40_000)
-    await page.wait_for_function("scrollY > 20_000")
+    await page.mouse.wheel(0, 20_000)
+    await page.wait_for_function("scrollY > 10_000")
     await page.evaluate(QUIET)
     await page.keyboard.press("End")
     await page.keyboard.type("0")
     await expect(_control(page, "/settings/setting_12")).to_have_value("120")
     await _field(page, "/settings/setting_12").get_by_role("button", name="Undo").click()
-    assert await page.evaluate("find('setting_1199 ·')")
+    assert await page.evaluate("find('setting_599 ·')")
     await expect(_control(page, last)).to_be_in_viewport()
-    await expect(_control(page, "/settings/setting_600")).to_have_count(0)
+    await expect(_control(page, "/settings/setting_300")).to_have_count(0)
     await page.evaluate(
         """() => {
           window.rendered = new Set();
@@ -543,7 +538,7 @@ async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
         }"""
     )
     await _control(page, last).fill("12")
-    await expect(_field(page, last)).to_contain_text("Changed, was 1199")
+    await expect(_field(page, last)).to_contain_text("Changed, was 599")
     # The object around counts its changes.
     assert set(await page.evaluate("[...window.rendered]")) == {last, "/settings"}
     await page.get_by_label("Show").select_option("Changed here, not sent")
@@ -551,7 +546,27 @@ async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
     # A text follows, too.
     await page.get_by_label("Show").select_option("All fields")
     text = page.locator(f'[data-of="{last}"]')
-    await expect(text).to_have_text("setting_1199 · A number. · 12")
+    await expect(text).to_have_text("setting_599 · A number. · 12")
     await page.get_by_role("button", name="Discard …").click()
     await page.get_by_role("dialog").get_by_role("button", name="Discard").click()
-    await expect(text).to_have_text("setting_1199 · A number. · 1199")
+    await expect(text).to_have_text("setting_599 · A number. · 599")
+
+
+async def test_a_new_service_with_a_schema_begins_as_a_form(home: Daemon, console: Console):
+    """A part that is not there lacks nothing, and is closed."""
+    console.allow(r"status 404: GET \S+/(config|explain)")
+    page = await console.show(home, "#/new-service")
+    await page.get_by_label("Name", exact=True).fill("lamp")
+    await page.get_by_role("button", name="Write its configuration").click()
+    api = page.locator('details[data-pointer="/api_config"]')
+    await expect(api).to_contain_text("not set")
+    await expect(api.get_by_label("port")).to_be_hidden()
+    await api.locator("summary").click()
+    await expect(api.get_by_label("port")).to_be_visible()
+    await expect(api).not_to_contain_text("Required")
+    await api.get_by_label("port").fill("8100")
+    await expect(api).to_contain_text("Required")
+    await api.get_by_role("button", name="Undo the change of port").click()
+    await page.get_by_label("room", exact=True).fill("hall")
+    await _apply(page)
+    assert _config(home, "lamp")["settings"] == {"room": "hall"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
-from console_browser import Console, axe, has_address, press, settled, tab_to
+from console_browser import Console, has_address, press, settled, tab_to
 from daemons import Daemon, serving
 from mqtt_clients import client
 
@@ -29,7 +29,7 @@ def two_environments(daemon: Daemon) -> None:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon for the tests of this file; the active environment is dev before and after each."""
-    with serving(tmp_path_factory.mktemp("console_history"), two_environments) as made:
+    with serving(tmp_path_factory.mktemp("home"), two_environments, asyncio_debug=None) as made:
         yield made
 
 
@@ -73,7 +73,6 @@ async def test_the_history_shows_old_and_new_values_and_follows_changes(home: Da
     await expect(shown.locator("code")).to_have_text(["one", "two", "2", "three"])
     await page.get_by_label("Compare revision 3 with").select_option("1")
     await expect(values(page, "/settings/limit").locator("code")).to_have_text(["9007199254740993", "9007199254740992"])
-    await axe(page, "main")
     # The address alone brings the same view back; a change made elsewhere appears in it.
     again = await console.show(home, "#" + page.url.partition("#")[2])
     await expect(values(again, "/settings/limit")).to_have_count(2)
@@ -106,7 +105,6 @@ async def test_a_rollback_is_reviewed_and_reaches_a_subscriber_by_keyboard(home:
         await expect(page.get_by_role("heading", name="Back to the values of revision 1")).to_be_focused()
         await expect(values(page, "/settings/limit").locator("code")).to_have_text(["3", "1"])
         await console.picture(page, "rollback")
-        await axe(page, "section[aria-labelledby=rollback]")
         await tab_to(page, page.get_by_label("Comment"))
         await page.keyboard.type("enough")
         await press(page, page.get_by_role("button", name="Back to the values of revision 1, as revision 4"))
@@ -248,7 +246,6 @@ async def test_an_environment_is_activated_after_its_dry_run(home: Daemon, conso
     await expect(values(page, "/settings/log_level").locator("code")).to_have_text(['"DEBUG"', '"INFO"'])
     assert SECRET not in await page.content()
     await console.picture(page, "activate")
-    await axe(page, "section[aria-labelledby=activation]")
     before = home.http("GET", "/environments").json["active"]
     # What somebody closed or opened is in the address.
     await page.get_by_text("Nothing else in all 3 services").click()
@@ -284,7 +281,6 @@ async def test_an_environment_that_cannot_be_activated_says_why(home: Daemon, co
     await expect(page.get_by_text("3 services: /mqtt_config/password: is missing")).to_be_visible()
     await page.get_by_text("What would change apart from that").click()
     await expect(values(page, "/mqtt_config/port").first).to_be_visible()
-    await axe(page, "main")
     # What puts some of it right meanwhile is there without a look, but for the trial, which is asked for.
     other = await console.show(home, "#/environments/prod")
     await expect(row(other, "tts_service")).to_contain_text("/mqtt_config/password")

@@ -11,20 +11,21 @@ from playwright.async_api import Browser, Page, expect
 
 from browser import Visit, visiting
 from console_browser import Console, axe, settled, stops
-from console_home import SERVICES, live_in, prepare
+from console_home import SERVICES, add_zoo, live_in, prepare
 from daemons import Daemon, serving
 from web_sites import behind_prefix, site
 
 FIRST_LOAD_LIMIT = 40 * 1024
-# Each screen of the console.
+# Each screen of the console, with what may be open on it.
 SCREENS = [
     "#/services",
     "#/compare?env1=dev&env2=prod",
     "#/environments?files=1",
-    "#/environments/prod",
-    "#/services/voice_router",
+    "#/environments/prod?activate=1",
+    "#/new-service",
+    "#/services/zoo",
     "#/services/voice_router?tab=raw",
-    "#/services/voice_router?tab=history",
+    "#/services/voice_router?tab=history&rev=2&back=1",
     "#/instances",
     "#/drift",
     "#/audit",
@@ -38,7 +39,7 @@ SCREENS = [
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, str]]:
     """A home in which something happened, and the token of its administrator."""
     with serving(
-        tmp_path_factory.mktemp("home"), lambda daemon: prepare(daemon, *SERVICES), asyncio_debug=None
+        tmp_path_factory.mktemp("home"), lambda daemon: add_zoo(prepare(daemon, *SERVICES)), asyncio_debug=None
     ) as daemon:
         yield daemon, live_in(daemon)
 
@@ -48,8 +49,8 @@ async def test_every_screen_is_accessible(home: tuple[Daemon, str], console: Con
     """To WCAG 2.2 AA, as far as axe-core sees it, in both themes and on a phone; and Tab reaches every control."""
     daemon, token = home
     console.sign_in(token)
-    # What an edit of the files would change, which is refused.
-    console.allow(r"status 422: POST \S+/reload")
+    # What an edit of the files would change, which is refused, and an environment that lacks secrets.
+    console.allow(r"status 422: POST \S+/(reload|activate)")
     page = await console.show(daemon)
     wrong: dict[str, str] = {}
     for route in SCREENS:
@@ -66,16 +67,28 @@ async def test_every_screen_is_accessible(home: tuple[Daemon, str], console: Con
 
 
 async def test_the_first_load_is_small_and_the_next_costs_nothing(shared: Daemon, console: Console):
-    """40 KB, compressed, before the first screen is there; a second load transfers headers alone."""
+    """40 KB, compressed, before the first screen is there; a second load transfers headers alone.
+
+    The theme is that of the system until a person chooses; the choice stays after a reload and in another tab.
+    """
     page = await console.show(shared)
     sizes = [await each.sizes() for each in console.requests if _is_file(each.url)]
     assert len(sizes) >= 3
     assert sum(each["responseBodySize"] for each in sizes) <= FIRST_LOAD_LIMIT
+    for scheme in ("dark", "light"):
+        await page.emulate_media(color_scheme=scheme)
+        assert await _is_dark(page) is (scheme == "dark")
+    await page.get_by_label("Theme").select_option("Dark")
+    assert await _is_dark(page)
     console.requests.clear()
     await page.reload()
     await settled(page)
     again = [(await each.sizes())["responseBodySize"] for each in console.requests if _is_file(each.url)]
     assert again == [0] * len(sizes)
+    assert await _is_dark(page)
+    other = await console.show(shared)
+    assert await _is_dark(other)
+    await expect(other.get_by_label("Theme")).to_have_value("dark")
 
 
 def _is_file(url: str) -> bool:
@@ -104,7 +117,12 @@ def test_its_files_are_protected_and_asked_for_again(shared: Daemon):
 
 
 async def test_it_works_below_a_path_of_another_server(make_daemon: Callable[..., Daemon], console: Console):
-    """Every address is relative: files, requests, events, and the links of its screens."""
+    """Every address is relative: files, requests, events, and the links of its screens; events pass as they come.
+
+    A daemon that restarts is found again, and homes behind one name share nothing that the browser stores.
+    """
+    # While there is no daemon; the port of the proxy stays.
+    console.allow("status 502", "failed: GET .*/events", "console: ")
     daemon = make_daemon().keep_services("multi_language", "voice_router").start()
     async with behind_prefix(daemon, "/home/config") as address:
         page = await console.show(address)
@@ -112,53 +130,34 @@ async def test_it_works_below_a_path_of_another_server(make_daemon: Callable[...
         links = await page.evaluate("[...document.links].map(link => link.href)")
         assert links
         assert [link for link in links if not link.startswith(address)] == []
-        # Events pass as they come.
         await expect(page.get_by_text("live", exact=True)).to_be_visible()
-        answer = await asyncio.to_thread(
-            daemon.http, "PATCH", "/config/multi_language", {"settings": {"written_behind_a_proxy": True}}
-        )
-        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="multi_language", exact=True))
-        await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]))
+        await _change(page, daemon, "multi_language")
+        await page.get_by_label("Search").fill("voice_r")
+        await asyncio.to_thread(daemon.kill)
+        await expect(page.get_by_text("lost", exact=False).first).to_be_visible()
+        await asyncio.to_thread(daemon.start)
+        await _change(page, daemon, "voice_router")
+        await expect(page.get_by_text("live", exact=True)).to_be_visible()
+        await expect(page.get_by_label("Search")).to_have_value("voice_r")
+        await page.get_by_role("link", name="voice_router", exact=True).click()
+        await page.get_by_role("checkbox", name="metrics", exact=True).click()
+        edits = page.get_by_role("region", name="Unsent edits")
+        await expect(edits).to_contain_text("1 unsent edit")
+        await page.reload()
+        await settled(page)
+        await expect(edits).to_contain_text("Your draft was restored.")
+        kept = await page.evaluate("() => Object.keys(localStorage)")
+        assert kept
+        assert [name for name in kept if not name.startswith("aliciacfg/home/config.")] == []
         assert [each.url for each in console.requests if not each.url.startswith(address)] == []
         await page.close()
 
 
-async def test_a_daemon_that_restarts_is_found_again(make_daemon: Callable[..., Daemon], console: Console):
-    """The page says that it is gone, keeps what is typed, and shows what changed as soon as it is back."""
-    daemon = make_daemon().keep_services("tts_service", "voice_router").start()
-    # The port of the proxy stays.
-    console.allow("status 502", "failed: GET .*/events", "console: ")
-    async with behind_prefix(daemon, "/home") as address:
-        page = await console.show(address)
-        await page.get_by_label("Search").fill("voice_r")
-        await expect(page.get_by_text("live", exact=True)).to_be_visible()
-        await asyncio.to_thread(daemon.kill)
-        await expect(page.get_by_text("lost", exact=False).first).to_be_visible()
-        await asyncio.to_thread(daemon.start)
-        changed = await asyncio.to_thread(
-            daemon.http, "PATCH", "/config/voice_router", {"features": {"metrics": False}}
-        )
-        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="voice_router", exact=True))
-        await expect(row.locator("[data-label=Revision]")).to_have_text(str(changed.json["revision"]))
-        await expect(page.get_by_text("live", exact=True)).to_be_visible()
-        await expect(page.get_by_label("Search")).to_have_value("voice_r")
-        await page.close()
-
-
-async def test_the_theme_is_remembered(shared: Daemon, console: Console):
-    """That of the system until a person chooses; the choice stays after a reload and in another tab."""
-    page = await console.show(shared)
-    for scheme in ("dark", "light"):
-        await page.emulate_media(color_scheme=scheme)
-        assert await _is_dark(page) is (scheme == "dark")
-    await page.get_by_label("Theme").select_option("Dark")
-    assert await _is_dark(page)
-    await page.reload()
-    await settled(page)
-    assert await _is_dark(page)
-    other = await console.show(shared)
-    assert await _is_dark(other)
-    await expect(other.get_by_label("Theme")).to_have_value("dark")
+async def _change(page: Page, daemon: Daemon, service: str) -> None:
+    """Change a service elsewhere, and see its new revision in the list."""
+    answer = await asyncio.to_thread(daemon.http, "PATCH", f"/config/{service}", {"settings": {"changed": True}})
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=service, exact=True))
+    await expect(row.locator("[data-label=Revision]")).to_have_text(str(answer.json["revision"]))
 
 
 async def _is_dark(page: Page) -> bool:
@@ -170,24 +169,6 @@ async def _is_dark(page: Page) -> bool:
           return light(style.color) > light(style.backgroundColor);
         }"""
     )
-
-
-async def test_back_and_forward_go_through_the_screens(shared: Daemon, console: Console):
-    """Each screen is a step of the history with what was typed on it; the screen's heading gets the focus."""
-    page = await console.show(shared)
-    await page.get_by_label("Search").fill("voice_r")
-    await expect(page.get_by_role("link", name="ai_service", exact=True)).to_have_count(0)
-    await page.get_by_role("link", name="voice_router", exact=True).click()
-    await expect(page.get_by_role("heading", level=1)).to_be_focused()
-    assert "#/services/voice_router" in page.url
-    await page.go_back()
-    await expect(page.get_by_label("Search")).to_have_value("voice_r")
-    await expect(page.get_by_role("link", name="ai_service", exact=True)).to_have_count(0)
-    await page.go_forward()
-    assert "#/services/voice_router" in page.url
-    await page.reload()
-    await settled(page)
-    assert "#/services/voice_router" in page.url
 
 
 async def test_without_javascript_it_says_so(shared: Daemon, chromium: Browser):

@@ -1,6 +1,7 @@
 """A home in which something happened, so that each screen of the console has something to show."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -8,6 +9,7 @@ from callers import bearing, token
 from daemons import Daemon, HttpAnswer
 from machine import wait_until
 from mqtt_clients import client
+from repository import ROOT
 
 SERVICES = ("ai_service", "event_scheduler", "sonos_service", "tts_service", "voice_router")
 # What anna changed, and why.
@@ -27,6 +29,17 @@ def prepare(daemon: Daemon, *services: str) -> Daemon:
     daemon.prepare()
     (daemon.environments / "access.yaml").write_text("admins: [anna]\nusers: [ben]\nservices: {}\n")
     return daemon
+
+
+def add_zoo(daemon: Daemon) -> None:
+    """Give the home a service with every kind of field, before it starts."""
+    shutil.copy(ROOT / "tests" / "data" / "console" / "zoo.yaml", daemon.directory / "schemas")
+    base = daemon.environments / "base.yaml"
+    base.write_text(
+        base.read_text()
+        + "  zoo:\n    mqtt_config: {username: zoo}\n    api_config: {port: 8101}\n    features: {night: true}\n"
+        + "    settings:\n      level: WARNING\n      users:\n        - {name: eva, admin: true}\n"
+    )
 
 
 def live_in(daemon: Daemon, *, refused_edit: bool = True) -> str:
