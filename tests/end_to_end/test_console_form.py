@@ -219,6 +219,7 @@ async def _apply(page: Page, shown: str = "") -> None:
     apply = dialog.get_by_role("button", name=re.compile("^Apply"))
     await expect(allow.or_(apply.and_(page.locator(":enabled"))).first).to_be_visible()
     if await allow.count():
+        await expect(apply).to_be_disabled()
         await allow.click()
     await apply.click()
     await expect(dialog).to_have_count(0)
@@ -328,7 +329,7 @@ async def test_only_what_was_touched_is_sent_as_it_was_typed(home: Daemon, conso
     await name.get_by_role("button", name="Undo the change of name").click()
     await expect(_control(page, "/settings/name")).to_have_value("zoo")
     await expect(_field(page, "/settings/labels/de")).to_contain_text("Will be removed")
-    await _apply(page)
+    await _apply(page, "Do it nevertheless")
     patch = {
         "settings": {
             "big": 9007199254740995,

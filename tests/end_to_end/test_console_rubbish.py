@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.async_api import Route, expect
 
 from console_browser import Console, settled
@@ -48,6 +49,7 @@ async def test_a_program_that_answers_something_else_is_no_daemon(module_daemon:
         await page.close()
 
 
+@pytest.mark.soak
 async def test_an_answer_of_another_form_is_said_and_looked_for_again(module_daemon: Daemon, console: Console):
     """As of another version of the daemon; what does not need it goes on, and what was typed stays."""
     page = await console.page()
