@@ -36,6 +36,16 @@ def test_a_change_that_waits_for_the_broker_says_so():
     ]
 
 
+def test_a_deleted_service_that_files_define_is_said_to_remain():
+    """``delete`` takes only run-time changes away; a service of no file is gone afterwards, and nothing is added."""
+    gone = WriteResult(message="a in dev is deleted", service="a", unchanged=True, remains=False)
+    kept = WriteResult(message="a in dev stays", service="a", unchanged=True, remains=True)
+    assert effect_lines(gone) == []
+    assert [text(line) for line in effect_lines(kept)] == [
+        "  note: the files define a, so it stays configured; to remove it, delete its lines there"
+    ]
+
+
 def test_a_refusal_names_options():
     """Not the fields of a request, which only programs send."""
     result = WriteResult("It needs version 2.0.0. Send allow_breaking if every reader can do without", status="error")

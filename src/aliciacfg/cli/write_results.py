@@ -35,6 +35,7 @@ class WriteResult(msgspec.Struct):
     difference: Difference | UnsetType = UNSET
     changes: dict[str, ValueChange] = {}
     changes_left_out: int = 0
+    remains: bool = False
 
     def __post_init__(self) -> None:
         self.message = in_command_words(self.message)
@@ -57,6 +58,10 @@ def effect_lines(result: WriteResult, indent: str = "") -> list[Line]:
     for warning in result.warnings:
         detail = hidden.get(warning)
         lines.append([("warning: ", "yellow"), warning] if detail is None else _hidden_line(detail, result))
+    if result.remains:
+        # "delete" takes run-time changes away; people expect that it removes the service.
+        note = f"the files define {result.service}, so it stays configured; to remove it, delete its lines there"
+        lines.append([("note: ", "cyan"), note])
     lines += broker_lines(waits=result.waits_for_broker)
     return [[f"{indent}  ", *([line] if isinstance(line, str) else line)] for line in lines]
 
