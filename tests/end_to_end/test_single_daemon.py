@@ -1,7 +1,10 @@
 """One daemon for a data directory and for a broker: a second one does not start, and no client replaces it."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
+
+import pytest
 
 import forking
 from daemons import Daemon
@@ -28,6 +31,21 @@ async def test_a_second_daemon_on_the_same_broker_does_not_start(daemon: Daemon,
     async with client(daemon.broker_port) as mqtt:
         health = await mqtt.retained("alicia/system/health/config_service")
     assert health["alicia/system/health/config_service"].json["payload"]["status"] == "healthy"
+
+
+@pytest.mark.sqlite("a copy of the data directory is another daemon of the same home")
+async def test_a_copy_of_the_data_directory_is_not_served_beside_it(make_daemon: Callable[..., Daemon]):
+    """As of a machine that was cloned: the copy ends, and the connection of the daemon that runs stays."""
+    daemon = make_daemon()
+    await asyncio.to_thread(daemon.start)
+    assert daemon.stop() == 0
+    other = make_daemon("other").prepare()
+    shutil.copytree(daemon.data, other.data, ignore=shutil.ignore_patterns("admin.sock"))
+    await asyncio.to_thread(daemon.start)
+    other.spawn()
+    assert await asyncio.to_thread(other.wait_exit) == 9
+    assert f"another_daemon: instance {daemon.name_file.read_text()}" in other.log.read_text()
+    assert (daemon.http("GET", "/ready").status, daemon.logged("broker_lost")) == (200, [])
 
 
 async def test_a_stale_health_message_of_a_dead_daemon_does_not_keep_another_from_starting(

@@ -305,3 +305,45 @@ async def test_what_was_seen_on_one_connection_is_forgotten_on_the_next():
     await bus.check_alone()
     # Only the one that goes with the claim.
     assert bus.checks == 1
+
+
+async def test_a_copy_of_the_data_directory_that_is_served_keeps_this_daemon_from_starting():
+    """It has the same instance; it has to answer twice."""
+    bus = Bus()
+    bus.retained, bus.answers = [health(OURS)], [health(OURS), health(OURS)]
+    with pytest.raises(AnotherDaemon, match=OURS):
+        await bus.peers.look_for_copies(bus.connection)
+    assert (bus.checks, bus.alerts.active) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("retained", "answers"),
+    [
+        ([], []),
+        ([health(OURS, status="offline")], []),
+        ([health()], [health(), health()]),
+        ([health(OURS)], []),
+        ([health(OURS)], [health(OURS)]),
+        ([health(OURS)], [health(OURS, status="offline"), health(OURS)]),
+    ],
+    ids=["nothing", "offline", "another home", "no answer", "one answer", "a last will"],
+)
+async def test_a_daemon_that_ended_or_that_of_another_home_is_no_copy(retained: list[bytes], answers: list[bytes]):
+    """The other home is found by what follows, on the connection of this daemon."""
+    bus = Bus(answer_seconds=SOON_SECONDS)
+    bus.retained, bus.answers = retained, list(answers)
+    await bus.peers.look_for_copies(bus.connection)
+    assert bus.alerts.active == {}
+    await Bus().check_alone()
+
+
+async def test_a_copy_that_comes_while_this_daemon_serves_is_told_until_it_is_gone():
+    """Whatever is retained: the last will of either may be."""
+    bus = Bus(answer_seconds=SOON_SECONDS)
+    async with bus.watching():
+        await asyncio.sleep(0)
+    bus.answers = [health(OURS), health(OURS)]
+    await bus.peers.look_for_copies(bus.connection)
+    assert "copy of this data directory" in bus.alerts.active["another_daemon"]
+    async with bus.watching():
+        await eventually(lambda: not bus.alerts.active)

@@ -54,6 +54,7 @@ class Link:
         on_lost: Callable[[], bool],
         supervisor: Supervisor,
         limit: PacketLimit,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Make a link without a connection.
 
@@ -65,8 +66,10 @@ class Link:
             on_lost: Called when a connection has ended, or was not made; returns whether it served.
             supervisor: Reports unexpected errors.
             limit: Learns the largest packet that the broker takes.
+            before: Awaited before each connection is made; an error counts as one of the connection.
         """
         self._address = address
+        self._before = before
         self._make_session = make_session
         self._serve = serve
         self._on_lost = on_lost
@@ -134,6 +137,8 @@ class Link:
 
     async def _serve_once(self) -> None:
         """Serve one connection, from connecting to its end."""
+        if self._before is not None:
+            await self._before()
         speaks_five, self._speaks_five = self._speaks_five, False
         async with connect(
             self._address, self._make_session(), limit=self._limit, speaks_five=speaks_five

@@ -5,6 +5,10 @@ message ends a daemon that serves: the one that comes later looks for another on
 way. Two that start at the same moment both publish health first; each sees both messages, in the order of the broker,
 and the second one gives way. Under an access list that is known to be in force, only a daemon can publish health, and
 the younger of two gives way at any time.
+
+A copy of the data directory, that of a cloned machine for example, has the same instance and the same client id: each
+of the two would have the broker end the connection of the other one. So it is looked for on a connection of its own,
+while whatever comes of this instance is the copy's.
 """
 
 import asyncio
@@ -112,6 +116,8 @@ class Peers:
         self._served = False
         # Whether this daemon's own claim has come back.
         self._claimed = False
+        # Whether this daemon publishes nothing, so that what its own instance publishes is a copy's.
+        self._looks_for_copies = False
         # The instance that the alert is about.
         self._alerted: str | None = None
         self._log_limit = LogLimit()
@@ -121,10 +127,53 @@ class Peers:
         health = parse_health(inbound.payload)
         if health is None or not health.instance:
             return
-        if health.instance == self._instance:
+        if health.instance == self._instance and not self._looks_for_copies:
             self._claimed = True
         elif not self._seen.full():
             self._seen.put_nowait(_Seen(health, inbound.retained, not self._claimed))
+
+    @property
+    def served(self) -> bool:
+        """Whether this daemon has served before."""
+        return self._served
+
+    async def look_for_copies(self, connection: Connection) -> None:
+        """Make sure that no daemon serves a copy of this data directory, while this daemon has no other connection.
+
+        Args:
+            connection: One with another client id, which calls ``receive`` with health and knows the markers.
+
+        Raises:
+            AnotherDaemon: One does, and this daemon has not served yet.
+            BrokerUnavailable: The connection is gone.
+        """
+        self.forget()
+        self._looks_for_copies = True
+        try:
+            await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
+            await self._markers.wait(connection)
+            is_retained = any(map(self._is_copy, [seen.health for seen in self._take_seen()]))
+            # This daemon's last will may have replaced the health of the copy.
+            if not (is_retained or self._served):
+                return
+            for _ in range(_PROOFS_OF_LIFE):
+                answer = await self._first_answer(connection)
+                if answer is None or not self._is_copy(answer):
+                    return
+        finally:
+            self._looks_for_copies = False
+            self.forget()
+        if not self._served:
+            raise AnotherDaemon(self._instance)
+        self._alerted = self._instance
+        self._alerts.raise_(
+            "another_daemon",
+            "Another daemon serves a copy of this data directory, and each has the broker end the connection of the "
+            "other one. Stop one of the two, and do not start it again: what was changed there is not here.",
+        )
+
+    def _is_copy(self, health: _Health) -> bool:
+        return health.instance == self._instance and health.status != "offline"
 
     def answer_check(self) -> None:
         """Answer a health check of another daemon while this one starts."""

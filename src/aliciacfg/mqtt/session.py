@@ -1,6 +1,7 @@
 """The life of the daemon on the bus: connect, make sure to be alone, serve; and again when the connection is lost."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe
-from aliciacfg.mqtt.connecting import Session
+from aliciacfg.mqtt.connecting import Session, connect_client
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.health import HealthPublisher
@@ -47,6 +48,9 @@ _DRAIN_SECONDS = 10.0
 _WILL_DELAY_SECONDS = 10
 # A broker acknowledges within milliseconds; after this time an answer to a write says that the change waits for it.
 _SILENT_SECONDS = 2.0
+# So many connections in a row that served for so short a time are ended by another client with the daemon's client id.
+_CUTS = 3
+_SHORT_SECONDS = 5.0
 # What ends a connection; any other error in one of its tasks is a fault of that task alone.
 _ENDINGS = (AnotherDaemon, BrokerUnavailable)
 _REQUESTS = f"{topics.CONFIG}#"
@@ -178,7 +182,11 @@ class MqttSession:
             on_lost=self._on_lost,
             supervisor=supervisor,
             limit=limit,
+            before=self._look_for_copies if leader_part is None else None,
         )
+        # When the present connection began to serve, and how many before it were ended soon after that in a row.
+        self._began = float("-inf")
+        self._cut_short = 0
         # Whether the present connection serves, and whether requests come on it.
         self._serving = False
         self._takes_requests = leader_part is None
@@ -230,6 +238,27 @@ class MqttSession:
         self._check_leading(self._leader_part)
         will = msgspec.structs.replace(self._health_publisher.will, delay_seconds=_WILL_DELAY_SECONDS)
         return Session(self._client_id, will, self._max_packet_bytes)
+
+    async def _look_for_copies(self) -> None:
+        """Look whether a copy of this home is served, before this daemon takes its place at the broker.
+
+        Raises:
+            AnotherDaemon: One is, and this daemon has not served yet.
+            BrokerUnavailable: There is no connection.
+        """
+        if self._peers.served and self._cut_short < _CUTS:
+            return
+        self._cut_short = 0
+        async with connect_client(self._address) as connection:
+            connection.receive(self._on_look)
+            await self._peers.look_for_copies(connection)
+
+    def _on_look(self, inbound: Inbound) -> bool:
+        if inbound.topic.startswith(self._markers.prefix):
+            self._markers.receive(inbound.topic)
+        elif inbound.topic == topics.HEALTH and not inbound.oversized:
+            self._peers.receive(inbound)
+        return True
 
     async def _serve(self, connection: Connection, group: asyncio.TaskGroup) -> None:
         """Begin to serve a connection.
@@ -313,6 +342,7 @@ class MqttSession:
 
     def _on_connected(self, connection: Connection) -> None:
         self._note_serving(True)
+        self._began = time.monotonic()
         self._health.broker_hangs = lambda: connection.silent_seconds >= _SILENT_SECONDS
         connection.leaves_will = self._leader_part is not None and connection.protocol == "5"
         self._drained.clear()
@@ -326,6 +356,8 @@ class MqttSession:
 
     def _on_lost(self) -> bool:
         served = self._serving
+        if served:
+            self._cut_short = self._cut_short + 1 if time.monotonic() - self._began < _SHORT_SECONDS else 0
         self._intake.detach()
         if self._takes_requests:
             self._probe.reset()
