@@ -325,6 +325,11 @@ async def see_itself_alone(page: Page, token: str) -> None:
         await settled(page)
     await row_of(page, "voice_router").get_by_role("link").click()
     await settled(page)
+    # An address from somebody else says nothing that is not known here.
+    for route in ("#/environments", "#/environments/prod"):
+        await console.show(daemon, route, page)
+        await expect(page.get_by_role("status").filter(has_text="Only those who may read all services")).to_be_visible()
+        await expect(page.get_by_text("can be activated")).to_have_count(0)
 
 
 async def create(page: Page, console: Console) -> str:

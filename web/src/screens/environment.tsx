@@ -19,7 +19,7 @@ import { PlaceName } from "../ui/place_name.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
 import { counted } from "../ui/words.ts";
 import { activationTitle, reconfigured } from "./changes.ts";
-import { type Environment, EnvironmentTags, useEnvironments } from "./environments.tsx";
+import { type Environment, EnvironmentTags, NamesOnly, seesNamesOnly, useEnvironments } from "./environments.tsx";
 import { HomeChanges } from "./home_changes.tsx";
 import { ProblemList, Remedies } from "./problem_list.tsx";
 import { RefusedEdits } from "./refused_edits.tsx";
@@ -28,7 +28,8 @@ type Activation = Answers["ActivateAnswer"];
 
 export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
   const known = useEnvironments();
-  const admin = isAdmin(useWhoami());
+  const who = useWhoami();
+  const admin = isAdmin(who);
   const [done, setDone] = useState<string>();
   return (
     <>
@@ -36,6 +37,7 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
       {done !== undefined && <Done message={done} onClose={() => setDone(undefined)} />}
       <Await of={known}>
         {(data) => {
+          if (seesNamesOnly(who)) return <NamesOnly />;
           const item = data.environments.find((one) => one.name === name);
           if (item === undefined) return <p>No file defines this environment.</p>;
           if (query.activate === "1" && name !== data.active) {

@@ -1,10 +1,10 @@
 /** The environments: which is active, what is wrong with each, and the files to load again. */
 
-import { environments, type Environments as Known } from "../api/queries.ts";
+import { environments, type Environments as Known, type Whoami } from "../api/queries.ts";
 import { href } from "../router.ts";
 import { type Loaded, useResource } from "../store/resources.ts";
 import { isAdmin, useWhoami } from "../store/whoami.ts";
-import { Await, Heading, Tag } from "../ui/elements.tsx";
+import { Await, Heading, Notice, Tag } from "../ui/elements.tsx";
 import { ACTIONS, ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { counted } from "../ui/words.ts";
@@ -18,9 +18,27 @@ export function useEnvironments(): Loaded<Known> {
   return useResource("environments and what they lack", environments, ["environment", "files", "change"]);
 }
 
+/** Whether the caller sees no more of the environments than their names. */
+export function seesNamesOnly({ data }: Loaded<Whoami>): boolean {
+  return data !== undefined && data.read !== "all";
+}
+
+export function NamesOnly() {
+  return <Notice title="Only those who may read all services see what the environments have and need." />;
+}
+
 export function Environments() {
   const known = useEnvironments();
-  const admin = isAdmin(useWhoami());
+  const who = useWhoami();
+  const admin = isAdmin(who);
+  if (seesNamesOnly(who)) {
+    return (
+      <>
+        <Heading title="Environments" />
+        <NamesOnly />
+      </>
+    );
+  }
   return (
     <>
       <Heading title="Environments" />
