@@ -107,7 +107,9 @@ function Overview({ sides: { env1, env2 } }: { sides: Sides }) {
     const inEnvironment = (env: string, listed: typeof first.data) =>
       new Set([
         ...(listed?.configs.map(({ service }) => service) ?? []),
-        // Also those that the files define, and of which they yield nothing valid.
+        // Also those that the files define, and of which they yield nothing valid. Who may read only some services sees
+        // the first of these lists alone, and where no files can be read, there is but the second one.
+        ...(listed?.invalid.map(({ service }) => service) ?? []),
         ...(known.data?.environments.find(({ name }) => name === env)?.services ?? []),
       ]);
     const [one, two] = [inEnvironment(env1, first.data), inEnvironment(env2, second.data)];
