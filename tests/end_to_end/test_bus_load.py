@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -78,6 +79,7 @@ def watch(daemon: Daemon, stop: threading.Event, reasons: set[str]) -> threading
     return thread
 
 
+@pytest.mark.timeout(300)
 def test_every_request_of_a_flood_is_answered_once(daemon: Daemon):
     """Reads beyond what can be sent, and writes beyond what the disk takes: none is lost, or answered twice."""
     stop, reasons = threading.Event(), set[str]()
@@ -86,11 +88,11 @@ def test_every_request_of_a_flood_is_answered_once(daemon: Daemon):
         for number in range(READS):
             # Every other one is not answered at once from the cache.
             client.send(number, "alicia/config/get/voice_router" + "/flood" * (number % 2))
-        wait_until(lambda: len(client.answers) == READS, seconds=50)
+        wait_until(lambda: len(client.answers) == READS, seconds=120)
         for number in range(READS, READS + WRITES):
             patch = f'{{"patch": {{"settings": {{"max_sessions": {1 + number % 90}}}}}}}'
             client.send(number, "alicia/config/patch/voice_router", patch)
-        wait_until(lambda: len(client.answers) == READS + WRITES, seconds=50)
+        wait_until(lambda: len(client.answers) == READS + WRITES, seconds=120)
         assert set(client.answers.values()) == {1}
         # A slow disk may make too many wait, and where ninety are refused the next one has the value of the last.
         assert set(client.statuses) <= {"success", "busy", "unchanged"}

@@ -35,6 +35,9 @@ from machine import SECONDS
 from mqtt_clients import Client, client
 from secret_forms import forms
 
+# The first test lives in the home for as long as many others take together.
+pytestmark = pytest.mark.timeout(300)
+
 PLANTED = {
     name: f"planted-{name}-{digest}"
     for name, digest in (
