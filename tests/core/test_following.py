@@ -216,7 +216,7 @@ async def test_nobody_is_busy_because_others_write(tmp_path: Path, url: str):
         await cores[0].ask("set", "guest", config=valid_config())
 
         async def write(core: Core, name: str, service: str) -> None:
-            for number in range(12):
+            for number in range(6):
                 await core.ask("patch", service, patch={"settings": {name: number}})
 
         async with asyncio.TaskGroup() as group:

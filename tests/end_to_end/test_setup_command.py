@@ -20,7 +20,6 @@ from commands import aliciacfg, typed
 from daemons import Daemon
 from machine import SECONDS, free_port
 from mqtt_clients import Client, client
-from repository import SERVICES
 
 ACCESS = "access"
 # Enough of the home for most tests: a set-up takes time for each service.
@@ -89,14 +88,8 @@ async def lets_in(broker: Broker, user: str | None, secret: str | None) -> bool:
     return False
 
 
-async def test_after_the_first_start_only_services_can_log_in(make_daemon: Callable[..., Daemon]):
+async def test_after_the_first_start_only_services_can_log_in(home: Daemon, locked: Broker):
     """The daemon delivers everything without an alert, and each service has a password of its own."""
-    home = unlocked(make_daemon)
-    with lock(home) as locked:
-        await check_first_start(home, locked)
-
-
-async def check_first_start(home: Daemon, locked: Broker) -> None:
     await asyncio.to_thread(home.start)
     health = home.http("GET", "/health").json
     assert (health["mqtt_connected"], health["outbox_pending"], health["alerts"]) == (True, 0, {})
@@ -108,7 +101,7 @@ async def check_first_start(home: Daemon, locked: Broker) -> None:
     assert not await lets_in(locked, None, None)
     assert not await lets_in(locked, "voice_router", "alicia-dev-only")
     assert not await lets_in(locked, "voice_router", password(home, "tts_service"))
-    assert len({password(home, service) for service in SERVICES}) == len(SERVICES)
+    assert len({password(home, service) for service in FEW}) == len(FEW)
     assert (home.data / "mqtt.password").read_text().strip() == password(home, "config_service")
 
 

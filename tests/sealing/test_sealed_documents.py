@@ -24,6 +24,7 @@ from aliciacfg.sealing.sealed_documents import (
     seal_document,
     sealed_pointers,
 )
+from soak import examples
 
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
 FIRST, SECOND, LOST = PrivateKey.generate(), PrivateKey.generate(), PrivateKey.generate()
@@ -203,6 +204,7 @@ def test_strings_that_resemble_sealed_values_are_found_wherever_they_stand(docum
 HARD = st.sampled_from(["sealed:v1:", 'sealed:v1:"', "sealed:v1:\\", ',"sealed:v1:x"', '\\"sealed:v1:', "[", '",', "é"])
 
 
+@examples(10)
 @given(st.dictionaries(HARD, st.recursive(HARD, lambda inner: st.lists(inner) | st.dictionaries(HARD, inner))))
 def test_a_record_is_redacted_without_decoding_it(document: dict[str, Any]):
     """To the same bytes, also where keys and other texts hold what a sealed value begins with."""
