@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
@@ -183,6 +184,7 @@ async def test_a_broker_that_lost_everything_gets_it_again(small: Daemon, broker
 
 async def test_an_announcement_every_moment_repeats_little(small: Daemon):
     """A Home Assistant that restarts in a loop gets everything once in half a minute, and commands go on."""
+    began = time.monotonic()
     small.start()
     async with home_assistant(small.broker_port) as seen:
         await shown(seen)
@@ -190,11 +192,12 @@ async def test_an_announcement_every_moment_repeats_little(small: Daemon):
             await seen.start()
             if number % 60 == 0:
                 assert await seen.change("bell", "settings--volume", str(4 + number // 60)) > 0
-        await seen.until(lambda: len(seen.received) == 2, why="once")
+        await seen.until(lambda: len(seen.received) >= 2, why="once")
         for _ in range(300):
             await seen.start()
         assert await seen.change("bell", "settings--tune", "dong") > 0
-        assert len(seen.received) == 2
+        # On a busy machine, more than half a minute may have passed.
+        assert len(seen.received) <= 2 + (time.monotonic() - began) // 30
 
 
 async def test_after_a_crash_off_removes_everything(small: Daemon):
@@ -431,7 +434,7 @@ async def test_a_flood_of_commands_holds_up_nobody_else(small: Daemon):
             assert (await other.ask("alicia/config/get/bell")).json["status"] == "success"
         await flooding
         await seen.command(entity, "11")
-        await seen.until(lambda: entity.state == "11", seconds=30, why="the last command")
+        await seen.until(lambda: entity.state == "11", seconds=50, why="the last command")
     assert small.config("bell")["config"]["settings"]["volume"] == 11
 
 
