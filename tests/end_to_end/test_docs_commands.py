@@ -19,7 +19,7 @@ from doc_shell import Shell
 
 PAGES = list(doc_blocks.pages())
 # By reason, how many blocks cannot run in the tests.
-SKIPPED = Counter(docker=7, forever=5, network=13, postgres=3, root=6, systemd=9, terminal=3)
+SKIPPED = Counter(docker=7, forever=5, network=14, postgres=3, root=6, systemd=9, terminal=3)
 
 
 def run_page(page: Page, shell: Shell) -> list[str]:
