@@ -69,6 +69,26 @@ def test_what_the_socket_takes_is_a_sign_of_life_while_the_message_waits_for_it(
     assert silence.seconds == 9.0
 
 
+def test_a_broker_that_acknowledges_one_message_has_time_for_the_large_one_behind_it():
+    """It has not got that as long as the socket holds some of it."""
+    client, now = Client(), 100.0
+    silence = Silence(cast("BrokerClient", client), clock=lambda: now)
+    silence.begin()
+    assert silence.seconds == 0
+    silence.begin()
+    silence.end()
+    now = 101.0
+    client.last_received = client.last_sent = 100.5
+    client.unwritten = 1
+    assert silence.seconds == 0.5
+    now, client.last_sent = 120.0, 119.0
+    assert silence.seconds == 1.0
+    now, client.last_sent, client.unwritten = 121.0, 120.5, 0
+    assert silence.seconds == 0.5
+    now = 131.0
+    assert silence.seconds == 10.5
+
+
 async def test_a_connection_knows_what_was_not_acknowledged():
     """Whether its publisher waits for it or not."""
     client = Client()

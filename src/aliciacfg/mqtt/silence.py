@@ -21,7 +21,9 @@ class Silence:
         self._unacknowledged = 0
         # When the first of those that are not acknowledged left, as far as is known.
         self._since = 0.0
+        # Whether the socket may still hold some of what was published before the broker last sent anything.
         self._leaves = False
+        self._last_received = 0.0
 
     def begin(self) -> None:
         """Note that a publication is handed over."""
@@ -39,6 +41,10 @@ class Silence:
         """The time; 0 while everything is acknowledged."""
         if not self._unacknowledged:
             return 0.0
+        if self._client.last_received > self._last_received:
+            # It was alive then, and may not have got what it has to acknowledge now.
+            self._last_received = self._client.last_received
+            self._leaves = True
         if self._leaves:
             # While a message waits for the socket, what the socket takes is a sign of life, too.
             self._since = max(self._since, self._client.last_sent)
