@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aliciacfg.model.records import Announcement, Overlay, Position, Write
@@ -15,6 +15,7 @@ from aliciacfg.storage.sqlite.chain_tail import KnownTail
 from aliciacfg.storage.sqlite.maintenance import connect
 from aliciacfg.storage.sqlite.schema import migrate
 from aliciacfg.storage.sqlite.transaction import apply, reseal_rows, settle
+from soak import examples
 from stored_rows import CHAIN, entry, revision, subjects, tamper
 
 NAMES = st.sampled_from(["one", "two"])
@@ -41,7 +42,7 @@ def contents(connection: sqlite3.Connection) -> list[str]:
     return list(connection.iterdump())
 
 
-@settings(deadline=None, max_examples=40)
+@examples(20)
 @given(st.lists(st.lists(st.tuples(NAMES, st.booleans()), min_size=1, max_size=4), max_size=6))
 def test_what_is_known_makes_no_difference(batches: list[list[tuple[str, bool]]]):
     """The same rows, MACs and end of the chain are stored by a connection that reads everything each time."""

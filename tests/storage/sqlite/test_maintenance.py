@@ -21,6 +21,7 @@ from aliciacfg.model.records import Overlay, Write
 from aliciacfg.storage.sqlite import maintenance
 from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
+from soak import examples
 from stored_rows import CHAIN, KEYRING, entry, opened, revision, tamper, three_revisions, tombstone, written
 
 
@@ -121,7 +122,7 @@ def changed_documents(document: JsonObject) -> Iterator[Json]:
             yield {**document, key: not value if isinstance(value, bool) else f"{value}x"}
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(2), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=WRITES)
 def test_any_single_change_of_a_stored_field_is_found(
     tmp_path: Path, drawn: list[tuple[str, JsonObject, str | None, bool]]
