@@ -11,6 +11,7 @@ _WORDS: Final = (
     (_RULE.format("read"), f"{_RULE.format('read')} Or use {_OVER_HTTP.format('reader')}"),
     (_RULE.format("write"), f"{_RULE.format('write')} Or use {_OVER_HTTP.format('writer')}"),
     ("over HTTP send a token,", "with --http set ALICIACFG_TOKEN to a token,"),
+    ("over MQTT end the topic with a name of your own.", "over MQTT say it with --as NAME."),
     ("leave refuse_near_misses out if they are meant", "add --force if they are meant"),
 )
 
