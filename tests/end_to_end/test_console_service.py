@@ -302,7 +302,8 @@ async def _remove(page: Page, name: str) -> None:
 async def test_a_text_follows_what_others_change(module_daemon: Daemon, console: Console):
     """What is typed stays as it is; what others changed meanwhile is not undone by it, and comes in when wanted.
 
-    A value that the daemon refuses is listed with the focus on it; choosing it goes to its field in the form.
+    The text is YAML as well, if that is wanted. A value that the daemon refuses is listed with the focus on it;
+    choosing it goes to its field in the form.
     """
     console.allow("status 422: PATCH", "status 409: PATCH")
     page = await console.show(module_daemon, "#/services/discovery_service?tab=raw")
@@ -327,6 +328,10 @@ async def test_a_text_follows_what_others_change(module_daemon: Daemon, console:
     await dialog(page).get_by_role("button", name="Back to editing").click()
     await expect(bar(page).get_by_role("button", name="Review …")).to_have_count(0)
     assert json.loads(await _text(page))["settings"]["log_level"] == "WARNING"
+    for form, line in (("YAML", "  log_level: WARNING\n"), ("JSON", '"log_level": "WARNING"')):
+        await page.get_by_label("Format").select_option(form)
+        await expect(page.get_by_role("textbox", name=f"as {form}")).to_be_visible()
+        assert line in await _text(page)
     await _replace(page, {"log_level": "SHOUT"})
     await expect(page.get_by_text("1 problem")).to_be_visible()
     await review(page, dry_run=False)

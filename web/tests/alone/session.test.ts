@@ -264,3 +264,39 @@ test("what others keep under the name of drafts does no harm", async () => {
   session.keep();
   assert.ok(draftsOf().has(`dev/${service}`));
 });
+
+/** Connects the tabs; one of them is open, and says so. */
+class Tabs extends EventTarget {
+  postMessage({ kind, tab }: { kind: string; tab: string }): void {
+    if (kind !== "who" || tab !== "open") return;
+    const answer = new MessageEvent("message", { data: { kind: "here", tab, from: "another page" } });
+    queueMicrotask(() => this.dispatchEvent(answer));
+  }
+}
+
+// The last test: the page keeps its channel.
+test("a draft of a tab that is open stays with that tab, and can be discarded here", async () => {
+  Object.assign(globalThis, { BroadcastChannel: Tabs });
+  const draft = {
+    revision: 7,
+    epoch: 1,
+    time: 1,
+    edits: JSON.stringify([["/a", "set", 5]]),
+    secrets: [],
+    conflicts: [],
+  };
+  const place = { service, environment: "dev", tab: "open" };
+  keepDraftText(place, JSON.stringify({ ...draft, comment: "" }));
+  const session = await opened();
+  assert.equal(session.edits.value.size, 0);
+  assert.deepEqual(
+    session.others.value.map(({ tab, open }) => [tab, open]),
+    [["open", true]],
+  );
+  session.edits.value = new Map([["/a", set(2)]]);
+  session.keep();
+  assert.equal(storage.names().filter((name) => name.includes(`/${service}/`)).length, 2);
+  session.dropOther("open");
+  assert.deepEqual(session.others.value, []);
+  assert.equal(storage.names().filter((name) => name.includes(`/${service}/`)).length, 1);
+});
