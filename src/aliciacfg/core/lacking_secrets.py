@@ -98,7 +98,7 @@ def lost_secrets(entry: Entry, other: Entry | JsonObject) -> list[str]:
 
 
 def lacking_in_files(sources: Sources, service: str, *, active: str, other: str) -> list[str]:
-    """Return what ``lacking_secrets`` returns of one service, as far as the files say; no value has to open."""
+    """Return what ``LackingSecrets`` finds of one service, as far as the files say; no value has to open."""
     theirs = sources.environments[other]
     if active == other or active not in sources.environments or service not in theirs.services:
         return []
