@@ -35,7 +35,7 @@ OPTIONS = (
     # A tenth less of the processor.
     "--in-process-gpu", "--disable-software-rasterizer",
     # A page of a test is not long enough there for optimised code, nor to be rid of what it uses no more.
-    "--js-flags=--no-opt,--min-semi-space-size=16",
+    "--js-flags=--no-opt,--invocation-count-for-maglev=4000,--min-semi-space-size=16",
     # To start a process takes half of the time of a page.
     "--process-per-site",
 )  # fmt: skip
