@@ -25,7 +25,8 @@ export const ALERTS: Record<string, Advice> = {
       "`aliciacfg keys add --from` the old file, do not copy it over the new one; if it is lost for good, set the secrets again and run `aliciacfg keys acknowledge`: see When `keys.json` is lost",
   },
   another_daemon: {
-    meaning: "a client answers health checks as another config service",
+    meaning:
+      "a client answers health checks as another config service, or another daemon serves a copy of this data directory",
     remedy: "stop the second daemon; if there is none, find the client, and load the access list",
   },
   drift: { meaning: "something differs from the store", remedy: "see Drift" },
