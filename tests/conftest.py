@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
 from _pytest.pathlib import import_path
 from _pytest.runner import runtestprotocol
 
@@ -90,9 +91,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Refuse every process that a test outside of end_to_end/ and faults/ starts, its fixtures included.
 
-    Let every test see warnings in ``caplog``: a command that ran in this process may have configured the logs.
+    Let every test see warnings in ``caplog`` and ``capsys``: a command that ran in this process may have configured the
+    logs.
     """
     logging.getLogger().setLevel(logging.WARNING)
+    structlog.reset_defaults()
     _processes["allowed"] = any(item.path.is_relative_to(folder) for folder in WITH_PROCESSES)
     try:
         return (yield)
