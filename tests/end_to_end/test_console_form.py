@@ -519,13 +519,13 @@ async def test_a_large_form_stays_fluent(home: Daemon, console: Console):
     # What has the focus stays, wherever somebody looks meanwhile.
     await page.mouse.move(640, 600)
     await page.mouse.wheel(0, 20_000)
-    await page.wait_for_function("scrollY > 10_000")
+    await page.wait_for_function("() => scrollY > 10_000")
     await page.evaluate(QUIET)
     await page.keyboard.press("End")
     await page.keyboard.type("0")
     await expect(_control(page, "/settings/setting_12")).to_have_value("120")
     await _field(page, "/settings/setting_12").get_by_role("button", name="Undo").click()
-    await page.wait_for_function("find('setting_599 ·')")
+    await page.wait_for_function("() => find('setting_599 ·')")
     await expect(_control(page, last)).to_be_in_viewport()
     await expect(_control(page, "/settings/setting_300")).to_have_count(0)
     # The fields around it are drawn a frame later.
