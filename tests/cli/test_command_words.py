@@ -22,7 +22,7 @@ def test_a_caller_without_permission_learns_of_tokens(need: str, operation: str,
 
 
 def test_a_caller_without_a_name_learns_of_the_option():
-    """``--as`` puts the name into the topic; nobody types topics at a command line."""
+    """``--as`` puts the name into the topic; topics are not typed at a command line."""
     with pytest.raises(Unauthorized) as refused:
         without_rules(["lamp"], tokens=True).check(Caller(None, "mqtt"), "own", "lamp", operation="recipient")
     told = in_command_words(str(refused.value))

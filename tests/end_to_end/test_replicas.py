@@ -214,7 +214,7 @@ def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[D
         wait_until(lambda daemon=daemon: "behind the database" in status(daemon, "/ready")[1]["reason"])
         assert health(daemon)["replica"]["ready"] is False
         assert settings(daemon)["max_volume_percent"] == 50
-    wait_until(lambda: leader(daemons) is None, why="nobody leads")
+    wait_until(lambda: leader(daemons) is None, why="none of them leads")
     code, refused = status(daemons[0], "/replicas")
     assert (code, refused["code"]) == (503, "unavailable")
     wait_until(lambda: time.monotonic() - away > 5, why="five seconds are over")
