@@ -184,10 +184,12 @@ async def test_a_broker_that_lost_everything_gets_it_again(small: Daemon, broker
 
 async def test_an_announcement_every_moment_repeats_little(small: Daemon):
     """A Home Assistant that restarts in a loop gets everything once in half a minute, and commands go on."""
-    began = time.monotonic()
     small.start()
     async with home_assistant(small.broker_port) as seen:
         await shown(seen)
+        # A daemon is ready before it has published for Home Assistant: the first messages may have come live.
+        seen.received.clear()
+        began = time.monotonic()
         for number in range(300):
             await seen.start()
             if number % 60 == 0:
@@ -197,7 +199,7 @@ async def test_an_announcement_every_moment_repeats_little(small: Daemon):
             await seen.start()
         assert await seen.change("bell", "settings--tune", "dong") > 0
         # On a busy machine, more than half a minute may have passed.
-        assert len(seen.received) <= 2 + (time.monotonic() - began) // 30
+        assert len(seen.received) <= 2 * (1 + (time.monotonic() - began) // 30)
 
 
 async def test_after_a_crash_off_removes_everything(small: Daemon):
