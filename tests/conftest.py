@@ -75,8 +75,8 @@ for _profile, _examples in (("some", SOME), ("many", MANY)):
     )
 hypothesis.settings.load_profile("some")
 
-# A shell starts what runs in the background with SIGINT ignored, and nohup ignores SIGHUP; the programs that tests start
-# would inherit that. They do not inherit a handler, and with one that does nothing this process goes on as before.
+# A shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP; the programs that tests start would
+# inherit that. A handler they do not inherit, and with one that does nothing this process goes on as before.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:

@@ -1,13 +1,14 @@
 """Audit entries that do not belong to a write: refused access, and secrets that were delivered or may be guessed."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import structlog
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.errors import Busy, OperationError, Unavailable
+from aliciacfg.errors import Busy, OperationError, Unavailable, Unconfirmed
 from aliciacfg.model.records import AuditEntry, AuditOutcome, Write
 from aliciacfg.storage.write_queue import WriteQueue
 
@@ -17,6 +18,8 @@ _SUMMARY_SECONDS = 60.0
 _MAX_GROUPS = 512
 # Unproven callers have a limit of their own, so that they cannot displace the groups of proven callers.
 _MAX_UNPROVEN_GROUPS = 32
+# Of entries that wait until the database can be written again.
+_MAX_UNWRITTEN = 1024
 _MAX_TEXT = 200
 _ANONYMOUS = "anonymous"
 
@@ -26,7 +29,8 @@ _Group = tuple[str, ...]
 class AuditLog:
     """Writes audit entries; further ones of the same group become one entry a minute, so that the disk cannot fill.
 
-    Those of a proven caller are grouped by operation and service, those of other callers by origin.
+    Those of a proven caller are grouped by operation and service, those of other callers by origin. Entries that cannot
+    be written wait in memory and are tried again every minute.
     """
 
     def __init__(self, queue: WriteQueue, clock: Callable[[], float]) -> None:
@@ -34,6 +38,9 @@ class AuditLog:
         self._clock = clock
         # The entry of each group, with the number of others since the last one that was written.
         self._groups: dict[_Group, AuditEntry] = {}
+        self._unwritten: list[AuditEntry] = []
+        # How many there was no room for.
+        self._dropped = 0
 
     def record_refusal(self, caller: Caller, operation: str, service: str | None, error: OperationError) -> None:
         """Record a refused request: write the first of a group at once, and count the others."""
@@ -95,24 +102,45 @@ class AuditLog:
         )
 
     async def run(self) -> None:
-        """Write the summaries once a minute, until cancelled."""
-        while True:
-            await asyncio.sleep(_SUMMARY_SECONDS)
+        """Write the summaries, and what could not be written before, once a minute and when it is cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_SUMMARY_SECONDS)
+                self.flush()
+        finally:
             self.flush()
 
     def flush(self) -> None:
-        """Write the summaries now."""
+        """Write the summaries, and what could not be written before, now."""
+        if self._dropped:
+            _log.warning("audit_not_written", entries=self._dropped)
+            self._dropped = 0
+        unwritten, self._unwritten = self._unwritten, []
         summaries = [
             msgspec.structs.replace(entry, timestamp=self._clock()) for entry in self._groups.values() if entry.count
         ]
         self._groups.clear()
-        if summaries:
-            self.write(summaries)
+        if unwritten or summaries:
+            self.write([*unwritten, *summaries])
 
-    def write(self, entries: Iterable[AuditEntry]) -> None:
-        """Pass entries to the write queue; log those that it does not accept."""
-        written = tuple(entries)
+    def write(self, entries: Sequence[AuditEntry]) -> None:
+        """Pass entries to the write queue; they wait if it does not accept them, or cannot write them."""
         try:
-            self._queue.submit(Write(audit=written))
+            done = self._queue.submit(Write(audit=tuple(entries)))
         except (Busy, Unavailable) as error:
-            _log.warning("audit_not_written", reason=error.message, entries=[entry.operation for entry in written])
+            self._keep(entries, error)
+        else:
+            done.add_done_callback(partial(self._see, entries))
+
+    def _see(self, entries: Sequence[AuditEntry], done: "asyncio.Future[None]") -> None:
+        """Keep entries whose write failed. Of one that may have been made after all, none is written twice."""
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, Unavailable) and not isinstance(error, Unconfirmed):
+            self._keep(entries, error)
+
+    def _keep(self, entries: Sequence[AuditEntry], error: OperationError) -> None:
+        if not self._unwritten:
+            _log.warning("audit_waits", reason=error.message, remedy="none needed; it is tried again every minute")
+        kept = entries[: _MAX_UNWRITTEN - len(self._unwritten)]
+        self._unwritten += kept
+        self._dropped += len(entries) - len(kept)

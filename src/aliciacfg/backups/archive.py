@@ -15,7 +15,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from typing import IO, BinaryIO, Self
 
 import msgspec
 
-from aliciacfg.atomic_files import SUFFIX
+from aliciacfg.backups.work_directory import work_directory
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.keyed_hash import KeyedHash
@@ -126,6 +125,7 @@ def write_archive(
     members: Mapping[str, Path | bytes],
     keyring: Keyring,
     *,
+    data: Path,
     sources: Mapping[str, str],
     replace: bool,
 ) -> Manifest:
@@ -136,6 +136,7 @@ def write_archive(
         manifest: The manifest, without its members and its code.
         members: The content of each member, or a file with it.
         keyring: The home's keys.
+        data: The home's data directory.
         sources: The ``source`` of members that have one.
         replace: Whether it may replace a file.
 
@@ -145,23 +146,20 @@ def write_archive(
     Raises:
         ArchiveError: It cannot be written, or it is there already; nothing is left of it.
     """
-    temporary = None
     try:
-        # Where there are no modes and no hard links, on a USB stick for example, this still writes.
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            manifest = _write(file, manifest, members, keyring, sources)
-            file.flush()
-            os.fsync(descriptor)
-        with Archive(temporary) as written:
-            written.check()
-        _give_name(temporary, target, replace=replace)
+        with work_directory(target.parent, data) as directory:
+            temporary = directory / "archive"
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                manifest = _write(file, manifest, members, keyring, sources)
+                file.flush()
+                os.fsync(descriptor)
+            with Archive(temporary) as written:
+                written.check()
+            # Where there are no modes and no hard links, on a USB stick for example, this still works.
+            _give_name(temporary, target, replace=replace)
     except OSError as error:
         raise ArchiveError(f"{target} cannot be written: {_reason(error, target.parent)}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return manifest
 
 

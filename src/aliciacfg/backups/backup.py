@@ -84,7 +84,13 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, options: Back
         in_plain_text=files.in_plain_text,
     )
     return write_archive(
-        target, manifest, members | files.contents, keyring, sources=files.codes, replace=options.replace
+        target,
+        manifest,
+        members | files.contents,
+        keyring,
+        data=Path(settings.data_dir),
+        sources=files.codes,
+        replace=options.replace,
     )
 
 

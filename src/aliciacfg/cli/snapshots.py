@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,17 +38,14 @@ def snapshot(settings: "Settings", *, elsewhere: Path | None = None) -> Generato
         fail(f"{data} does not exist", EXIT_FAILED, hint="name the data directory with --data-dir")
     answer = ask_daemon(settings, "backup", None, {})
     # Until the end: a start removes every copy in the data directory.
-    with nullcontext() if answer is not None else _locked(settings) as locked:
+    with nullcontext() if answer is not None else _locked(settings) as locked, ExitStack() as stack:
         if answer is None:
-            made = _copy(settings, locked, elsewhere)
+            made = _copy(settings, locked, elsewhere, stack)
         elif answer.get("code") == Unavailable.code:
-            made = _copy_elsewhere(settings, elsewhere, at_rest=False)
+            made = _copy_elsewhere(settings, elsewhere, stack, at_rest=False)
         else:
-            made = data / str(exit_if_refused(answer)["snapshot"])
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+            made = _removed_at_end(data / str(exit_if_refused(answer)["snapshot"]), stack)
+        yield made
 
 
 @contextmanager
@@ -80,33 +77,33 @@ def _database(settings: "Settings") -> "Database":
     return database_in(Path(settings.data_dir), settings.database_url)
 
 
-def _copy(settings: "Settings", directory: "DataDirectory | None", elsewhere: Path | None) -> Path:
-    """Copy the database while no process writes to it, and return the directory of the copy."""
+def _copy(settings: "Settings", directory: "DataDirectory | None", elsewhere: Path | None, stack: ExitStack) -> Path:
+    """Copy the database while no process writes to it, return the directory of the copy; ``stack`` removes it."""
     if directory is not None:
         with suppress(Unavailable):
-            return _copy_into(directory.make_snapshot_directory(), _database(settings), at_rest=True)
-    return _copy_elsewhere(settings, elsewhere, at_rest=True)
+            made = _removed_at_end(directory.make_snapshot_directory(), stack)
+            _database(settings).backup(made, at_rest=True)
+            return made
+    return _copy_elsewhere(settings, elsewhere, stack, at_rest=True)
 
 
-def _copy_elsewhere(settings: "Settings", place: Path | None, *, at_rest: bool) -> Path:
-    """Copy the database where the data directory cannot hold a copy.
+def _removed_at_end(directory: Path, stack: ExitStack) -> Path:
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+def _copy_elsewhere(settings: "Settings", place: Path | None, stack: ExitStack, *, at_rest: bool) -> Path:
+    """Copy the database where the data directory cannot hold a copy, into a directory that ``stack`` removes.
 
     Raises:
         Unavailable: It cannot be read, or there is no room there either.
     """
-    from aliciacfg.storage.data_directory import SNAPSHOT_PREFIX
+    from aliciacfg.backups.work_directory import work_directory
 
+    place = place or Path(tempfile.gettempdir())
     try:
-        made = Path(tempfile.mkdtemp(prefix=SNAPSHOT_PREFIX, dir=place))
+        made = stack.enter_context(work_directory(place, Path(settings.data_dir)))
     except OSError as error:
         raise Unavailable(f"{error.filename or place} cannot be created: {error.strerror}.") from error
-    return _copy_into(made, _database(settings), at_rest=at_rest)
-
-
-def _copy_into(made: Path, database: "Database", *, at_rest: bool) -> Path:
-    try:
-        database.backup(made, at_rest=at_rest)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+    _database(settings).backup(made, at_rest=at_rest)
     return made

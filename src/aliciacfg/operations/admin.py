@@ -280,6 +280,21 @@ class AdminOperations:
 
     async def backup(self, caller: Caller, _request: Request) -> Answer:
         """Copy the database into a new directory in the data directory; the caller removes it."""
+        try:
+            directory = await self._copy_database()
+        except Unavailable as error:
+            # The command copies it itself then, as who may read the data directory can.
+            self._audit_log.record_refusal(caller, "backup", None, error)
+            raise
+        self._audit(caller, "backup", "a copy of the database")
+        return Answer.of(BackupAnswer(snapshot=directory.name))
+
+    async def _copy_database(self) -> Path:
+        """Copy the database, and return the new directory of the copy.
+
+        Raises:
+            Unavailable: It cannot be read, or the copy cannot be written; nothing is left of it.
+        """
         directory = self._make_snapshot_directory()
         try:
             await self._store.backup(directory)
@@ -287,8 +302,7 @@ class AdminOperations:
             # The thread that copies may not have ended yet; it finds that the file is gone.
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        self._audit(caller, "backup", "a copy of the database")
-        return Answer.of(BackupAnswer(snapshot=directory.name))
+        return directory
 
     async def broker_passwords(self, caller: Caller, request: Request) -> Answer:
         """Return the broker passwords of services, for the broker's password file.
