@@ -55,7 +55,7 @@ OWNERS = {
     # Every command is declared with it.
     "click": {"cli.*"},
     "dotenv": {"dotenv_file"},
-    "fcntl": {"storage.data_directory"},
+    "fcntl": {"storage.data_directory", "backups.work_directory"},
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "mqtt5": {"mqtt.mqtt5_packets"},
