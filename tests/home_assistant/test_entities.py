@@ -73,6 +73,7 @@ def test_a_number_has_range_step_and_unit():
     assert (narrow.minimum, narrow.maximum, narrow.step, narrow.integer) == (-5, 100, 5, True)
     assert one(0.5, type="number", minimum=0, maximum=1).step == 0.01
     assert one(0.5, type="number", minimum=0, maximum=1e-6).step == 0.001
+    assert one(0, type="number", minimum=0, maximum=5e-324).step == 0.001
     stepped: dict[str, Any] = {"x-home-assistant": {"step": 0.25}}
     assert one(1, type="number", minimum=0, maximum=1, **stepped).step == 0.25
     ranged = {"type": "integer", "minimum": 0, "maximum": 9, **MARK}

@@ -216,7 +216,9 @@ class _Rules:
             return self.multiple
         if self.integer:
             return 1
-        return max(MIN_STEP, 10.0 ** math.floor(math.log10((self.maximum - self.minimum) / _STEPS)))
+        wanted = (self.maximum - self.minimum) / _STEPS
+        # The logarithm of a very small range, divided, would be that of 0.
+        return MIN_STEP if wanted <= MIN_STEP else 10.0 ** math.floor(math.log10(wanted))
 
 
 def _numbers(schemas: Sequence[JsonObject], keyword: str) -> list[float]:

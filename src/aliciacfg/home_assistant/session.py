@@ -244,7 +244,8 @@ class HomeAssistantSession:
             group.create_task(supervised, name=name)
 
     def _on_lost(self) -> bool:
-        served, self._serving = self._serving, False
+        # An error on the way there would come again at once.
+        served, self._serving = self._admission.opened, False
         self._connection = None
         self._admission.close()
         self._events.clear()
