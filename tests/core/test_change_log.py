@@ -74,6 +74,15 @@ def test_a_reader_goes_on_after_what_it_knows():
     ]
 
 
+def test_only_another_daemon_of_the_home_can_be_ahead():
+    """What a reader knows beyond the last change of the only daemon is of another home."""
+    for shared in (False, True):
+        home = Home(shared=shared)
+        home.commit(record("bell", 3))
+        assert home.log.may_know(Position(1, 3))
+        assert home.log.may_know(Position(1, 4)) is shared
+
+
 def test_only_so_many_changes_are_kept():
     """Whether they come one by one, or very many at a time."""
     home = Home(capacity=2)

@@ -203,9 +203,11 @@ async def test_a_reader_goes_on_after_a_restart(tmp_path: Path):
 
 
 async def test_what_cannot_be_told_is_read_again(tmp_path: Path):
-    """After another epoch, or an id that is none."""
+    """After another epoch, an id that is none, or one that only another home can have given."""
     async with home(tmp_path) as found:
-        rubbish = (("9.1", "epoch"), ("x", "unknown_id"), ("1.99999999999999999999", "unknown_id"))
+        rubbish = (
+            ("9.1", "epoch"), ("x", "unknown_id"), ("1.99999999999999999999", "unknown_id"), ("1.999999", "unknown_id"),
+        )  # fmt: skip
         for number, (last, reason) in enumerate(rubbish):
             async with found.listen(last=last) as stream:
                 assert (await stream.next()).data["resumed"] is False

@@ -109,6 +109,10 @@ class ChangeLog:
         # A slice of a deque takes as long, and every reader that keeps up is near its end.
         return (self._items[index] for index in range(start, len(self._items)))
 
+    def may_know(self, place: Position) -> bool:
+        """Return whether a reader of this home can know a place of this epoch: only of another daemon one ahead."""
+        return self._shared or place <= self.place
+
     def number_after(self, place: Position) -> int | None:
         """Return the number of the first change that a reader may not know who knows everything up to a place.
 

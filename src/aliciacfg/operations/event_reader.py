@@ -227,7 +227,7 @@ class EventReader:
     def _missed(self) -> list[ChangeEvent] | None:
         """Return what the reader missed and the log does not have; None if that is not known."""
         last, log = self._last, self._parts.log
-        if not isinstance(last, Position) or last.epoch != log.place.epoch:
+        if not isinstance(last, Position) or last.epoch != log.place.epoch or not log.may_know(last):
             return None
         number = log.number_after(last)
         if number is not None:

@@ -260,7 +260,8 @@ function useStale(names: readonly string[]): [boolean, (stale: boolean) => void]
     () =>
       onEvent(({ kind, data }) => {
         const { environment = "" } = data as { environment?: string };
-        if (kind === "change" && names.includes(environment)) setStale(true);
+        const isMissed = kind === "reset" || kind === "reconnected";
+        if (isMissed || (kind === "change" && names.includes(environment))) setStale(true);
       }),
     [names.join("/")],
   );

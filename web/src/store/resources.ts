@@ -253,10 +253,7 @@ export function startEvents(): void {
   let first = true;
   token.subscribe(() => {
     // Another caller may see other things, and must not see what this one saw.
-    if (!first) {
-      for (const kind of heard.keys()) heard.set(kind, null);
-      for (const resource of resources.values()) resource.forget();
-    }
+    if (!first) forgetAll();
     first = false;
   });
   connection.subscribe((state) => {
@@ -277,6 +274,8 @@ const heard = new Map<string, Json>([
 ]);
 /** The active environment, as the daemon named it last; undefined before it did. */
 let active: Json | undefined;
+/** The home that the daemon serves, as it named it last: after it another one may be started at the same address. */
+let home: Json | undefined;
 /** The kinds of which this stream has sent a state. */
 const sent = new Set<string>();
 let isResumed = false;
@@ -286,8 +285,25 @@ let isResumed = false;
  */
 const NEWS: readonly string[] = ["instances", "tokens", "audit", "health"];
 
+/** Drop everything that was heard and loaded. */
+function forgetAll(): void {
+  for (const kind of heard.keys()) heard.set(kind, null);
+  for (const resource of resources.values()) resource.forget();
+}
+
+/** Return an event as the page needs it. After the events of another home, whose ids look alike, no stream goes on. */
+function ofThisHome(event: ServerEvent): ServerEvent {
+  if (event.kind !== "hello" || !isObject(event.data)) return event;
+  const before = home;
+  home = event.data.instance;
+  if (before === undefined || before === home) return event;
+  forgetAll();
+  return { ...event, data: { ...event.data, resumed: false } };
+}
+
 /** Take an event of the stream: load again what it makes out of date. */
-export function receive(event: ServerEvent): void {
+export function receive(received: ServerEvent): void {
+  const event = ofThisHome(received);
   const data = isObject(event.data) ? event.data : {};
   if (event.kind === "hello") {
     sent.clear();

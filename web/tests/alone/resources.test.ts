@@ -37,8 +37,8 @@ function tell(kind: string, data: Json): void {
   receive({ kind, id: undefined, data });
 }
 
-function hello(environment: string, resumed: boolean): void {
-  tell("hello", { environment, resumed });
+function hello(environment: string, resumed: boolean, instance = "this home"): void {
+  tell("hello", { environment, instance, resumed });
 }
 
 before(() => hello("dev", false));
@@ -141,4 +141,17 @@ test("an attempt that fails as the one before is no news, and one that fails oth
   }
   assert.equal(errors[1], errors[0]);
   assert.notEqual(errors[2], errors[1]);
+});
+
+test("nothing of one home is shown when another one is served at the same address", async () => {
+  const homes = ["this home", "another home"];
+  const resource = resourceOf(key, async () => homes.shift() ?? "", []);
+  resource.users += 1;
+  await resource.refresh();
+  hello("prod", true);
+  assert.equal(resource.state.peek().data, "this home");
+  hello("prod", true, "another home");
+  assert.equal(resource.state.peek().data, undefined);
+  await later();
+  assert.deepEqual(resource.state.peek(), { data: "another home", loading: false });
 });
