@@ -417,6 +417,7 @@ async def test_items_are_added_moved_and_removed_by_keyboard(home: Daemon, conso
     await expect(_control(page, "/settings/topics/1")).to_have_value("alicia/c")
     await press(page, topics.get_by_role("button", name="Undo the change of topics"))
     await expect(_control(page, "/settings/topics/1")).to_have_value("alicia/b")
+    await expect(_control(page, "/settings/topics/0")).to_be_focused()
     await expect(page.get_by_role("button", name="Review …")).to_have_count(0)
     await tab_to(page, _field(page, "/settings/rooms").locator("summary").first)
     await page.keyboard.press("Enter")

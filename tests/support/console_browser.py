@@ -18,7 +18,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 COLOURS = ["color-contrast"]
 ON_A_PHONE = ["target-size", "scrollable-region-focusable", "aria-hidden-focus", "button-name", "label"]
 Theme = Literal["light", "dark"]
-PHONE, DESK, WIDE = 360, 1280, 2560
+PHONE, TABLET, DESK, WIDE = 360, 768, 1280, 2560
 THEMES: tuple[Theme, ...] = ("light", "dark")
 # Lists grow from frame to frame, so that the page is quiet when some of them change nothing.
 QUIET = """() => new Promise(done => {
@@ -220,7 +220,7 @@ async def stops(page: Page) -> tuple[list[str], list[str]]:
 async def axe(page: Page, part: str | None = None) -> None:
     """Fail on what axe-core finds against WCAG 2.2 AA: as the page is, and in the dark theme at the width of a phone.
 
-    Also fail if the page scrolls sideways at that width (criterion 1.4.10). ``part`` is the selector of what to look
+    Also fail if the page scrolls sideways at that width (criterion 1.4.10), or at that of a tablet. ``part`` is the selector of what to look
     at, on a screen whose rest was looked at elsewhere. The first look of a document takes three times as long as each
     after it.
     """
@@ -234,7 +234,9 @@ async def axe(page: Page, part: str | None = None) -> None:
     await page.set_viewport_size({"width": PHONE, "height": 900})
     await page.evaluate(QUIET)
     found["on a phone in the dark theme"] = await _violations(page, part, COLOURS + ON_A_PHONE)
-    found["scrolls sideways"] = list(await widest(page))
+    found["scrolls sideways on a phone"] = list(await widest(page))
+    await page.set_viewport_size({"width": TABLET, "height": 900})
+    found["scrolls sideways on a tablet"] = list(await widest(page))
     await _restore(page, size)
     assert found == {view: [] for view in found}
 

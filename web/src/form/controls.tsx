@@ -339,7 +339,8 @@ function JsonInput(props: ControlProps) {
       const names = form.schema.peek().secretNames;
       const named = names === undefined || [...names].some((name) => (pointer + text).includes(name));
       const sensitive = named || isHidden(value) || isHidden(before) || MAY_BE_SECRET.test(pointer + text);
-      return form.setText(pointer, text, `is not JSON: ${(error as Error).message}`, { sensitive });
+      const remedy = /^\s*["{[]/.test(text) ? "" : '; a text needs quotes, as in "on"';
+      return form.setText(pointer, text, `is not JSON: ${(error as Error).message}${remedy}`, { sensitive });
     }
     form.setOpen(pointer, read);
   });

@@ -80,6 +80,8 @@ function FormOf({ service, environment, edits, onFilter, onUnset, focus, ...inpu
       aria-label={`Configuration of ${service} in ${environment}`}
       autocomplete="off"
       onSubmit={(event) => event.preventDefault()}
+      // Before the button is gone, which it may be when the event comes back from it.
+      onClickCapture={(event) => keepFocus(event, event.currentTarget)}
     >
       <FormContext value={store}>
         <Filter filter={inputs.filter} only={inputs.only} onFilter={onFilter} />
@@ -149,21 +151,49 @@ const LONGEST_WAIT_FRAMES = 30;
 function focusWhenRendered(form: HTMLFormElement, pointer: string): void {
   let frames = 0;
   function attempt(): void {
-    const places = new Map(
-      [...form.querySelectorAll<HTMLElement>("[data-pointer]")].map((at) => [at.dataset.pointer, at]),
-    );
-    let found = places.get(pointer);
-    if (found === undefined && frames < LONGEST_WAIT_FRAMES) {
+    const places = renderedPlaces(form);
+    if (!places.has(pointer) && frames < LONGEST_WAIT_FRAMES) {
       frames += 1;
       requestAnimationFrame(attempt);
       return;
     }
-    for (let outer = parent(pointer); found === undefined && outer !== undefined; outer = parent(outer)) {
-      found = places.get(outer);
-    }
-    const control = found?.querySelector<HTMLElement>("input, select, textarea, summary, button");
+    const control = firstControl(places, [pointer, ...around(pointer)]);
     control?.focus();
     control?.scrollIntoView({ block: "center" });
   }
   requestAnimationFrame(attempt);
+}
+
+/** Keep the focus in the field, or beside it, when a button of it is gone that a key pressed: "Undo" for example. */
+function keepFocus(event: MouseEvent, form: HTMLFormElement): void {
+  const button = (event.target as Element).closest("button");
+  const field = button?.closest<HTMLElement>("[data-pointer]");
+  const pointer = field?.dataset.pointer;
+  // After a finger the keyboard of a phone would come up.
+  if (field === null || field === undefined || pointer === undefined || event.detail > 0) return;
+  const beside = [field.nextElementSibling, field.previousElementSibling].map((at) => at?.getAttribute("data-pointer"));
+  requestAnimationFrame(() => {
+    if (document.activeElement !== document.body) return;
+    const wanted = [pointer, ...beside.filter((at) => typeof at === "string"), ...around(pointer)];
+    firstControl(renderedPlaces(form), wanted)?.focus();
+  });
+}
+
+function renderedPlaces(form: HTMLFormElement): Map<string | undefined, HTMLElement> {
+  return new Map([...form.querySelectorAll<HTMLElement>("[data-pointer]")].map((at) => [at.dataset.pointer, at]));
+}
+
+/** Return the places around one, the nearest first. */
+function around(pointer: string): string[] {
+  const outer = parent(pointer);
+  return outer === undefined ? [] : [outer, ...around(outer)];
+}
+
+/** Return the first control of the first of some places that is rendered. */
+function firstControl(
+  places: ReadonlyMap<string | undefined, HTMLElement>,
+  pointers: readonly string[],
+): HTMLElement | null | undefined {
+  const found = pointers.map((pointer) => places.get(pointer)).find((at) => at !== undefined);
+  return found?.querySelector<HTMLElement>("input, select, textarea, summary, button");
 }

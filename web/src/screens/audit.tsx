@@ -21,6 +21,7 @@ import {
   type Tone,
 } from "../ui/elements.tsx";
 import { ListTable } from "../ui/list_table.tsx";
+import { Separated } from "../ui/place_name.tsx";
 import { counted } from "../ui/words.ts";
 import { positive } from "./history_queries.ts";
 
@@ -230,7 +231,7 @@ function EntryRow({ entry }: { entry: Audited }) {
     <tr>
       <td data-label="Time">
         <span class="whole">{moment(Number(entry.timestamp))}</span>{" "}
-        <span class="muted">
+        <span class="muted whole">
           (<Time seconds={entry.timestamp} />)
         </span>
       </td>
@@ -246,7 +247,13 @@ function EntryRow({ entry }: { entry: Audited }) {
         {entry.detail && <p class="reason">{entry.detail}</p>}
       </td>
       <td data-label="Service">
-        {entry.service ? <a href={href(["services", entry.service], { env })}>{entry.service}</a> : "–"}
+        {entry.service ? (
+          <a href={href(["services", entry.service], { env })}>
+            <Separated text={entry.service} />
+          </a>
+        ) : (
+          "–"
+        )}
         {env !== undefined && <span class="muted"> in {env}</span>}
       </td>
       <td data-label="Revision">

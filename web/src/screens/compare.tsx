@@ -10,6 +10,7 @@ import { useServices } from "../store/services.ts";
 import { useDeferred } from "../ui/deferred.ts";
 import { Announcement, Await, Field, Heading, Notice, Tag } from "../ui/elements.tsx";
 import { ListTable } from "../ui/list_table.tsx";
+import { Separated } from "../ui/place_name.tsx";
 import { useQueryText } from "../ui/query_text.ts";
 import { SearchField } from "../ui/search_field.tsx";
 import { counted } from "../ui/words.ts";
@@ -234,7 +235,9 @@ function ServiceRow({ row: { service, where: place, found }, env1, env2 }: { row
   return (
     <tr>
       <th scope="row">
-        <a href={href(["compare"], { service, env1, env2 })}>{service}</a>
+        <a href={href(["compare"], { service, env1, env2 })}>
+          <Separated text={service} />
+        </a>
       </th>
       <td data-label="Differences">{differences(found, env1, env2)}</td>
       <td data-label="State">{states.length > 0 && <span class="tags">{states}</span>}</td>

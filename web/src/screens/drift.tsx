@@ -23,7 +23,7 @@ export function DriftScreen({ route }: ScreenProps) {
   return (
     <>
       <Heading title="Drift and alerts" />
-      <h2>Alerts that stand now</h2>
+      <h2>Current alerts</h2>
       <AdminOnly otherwise={<PublicAlerts />}>
         <AllAlerts />
       </AdminOnly>
@@ -89,7 +89,7 @@ function Alerts({ alerts }: { alerts: (Pick<Alert, "name" | "message"> & Partial
   return (
     <>
       <Announcement>{counted(alerts.length, "alert")}</Announcement>
-      {alerts.length === 0 && <p class="empty">No alert stands.</p>}
+      {alerts.length === 0 && <p class="empty">No alerts.</p>}
       {alerts.map(({ name, message, since, service, problems = [] }) => (
         <article class="panel" key={name}>
           <h3>

@@ -164,7 +164,7 @@ function Row({ item, newest, service, env, revisions, open, writable }: RowProps
     <>
       <tr>
         <th scope="row">
-          Revision {revision} {newest && <Tag tone="info">current</Tag>}
+          <span class="whole">Revision {revision}</span> {newest && <Tag tone="info">current</Tag>}
           <small class="muted block">version {item.version}</small>
         </th>
         <td data-label="Time">

@@ -50,6 +50,7 @@ function useInstances(service: string, env: string | undefined) {
 function Summary({ data }: { data: Instances }) {
   const behind = data.instances.filter(({ current }) => !current).length;
   const rejected = data.instances.filter(({ status }) => status === "rejected").length;
+  const waiting = data.instances.filter(({ status }) => status === "restart_pending").length;
   const total = data.instances.length;
   const copies = total === 1 ? "The only copy" : `All ${total} copies`;
   const unlike = total === 1 ? "The only copy" : `${behind} of ${total} copies`;
@@ -57,7 +58,8 @@ function Summary({ data }: { data: Instances }) {
     behind === 0
       ? `${copies} run${total === 1 ? "s" : ""} revision ${data.revision}, the current one.`
       : `${unlike} ${behind === 1 ? "does" : "do"} not run revision ${data.revision}, the current one` +
-        `${rejected > 0 ? `; ${total === 1 ? "it" : rejected} rejected it` : ""}.`;
+        `${rejected > 0 ? `; ${total === 1 ? "it" : rejected} rejected it` : ""}` +
+        `${waiting > 0 ? `; ${total === 1 ? "it" : waiting} ${waiting === 1 ? "waits" : "wait"} for a restart` : ""}.`;
   return (
     <>
       <p>{text}</p>

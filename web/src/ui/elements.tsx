@@ -233,8 +233,8 @@ function returnFocus(): void {
   if (dialogs > 0) return;
   const to = opener?.isConnected ? opener : document.querySelector<HTMLElement>("main h1");
   opener = undefined;
-  // What the dialog did may have it already, as the message that something is done.
-  if (document.activeElement === document.body) to?.focus();
+  // What the dialog did may have it already, as the message that something is done. The page stays where it was read.
+  if (document.activeElement === document.body) to?.focus({ preventScroll: true });
 }
 
 /**

@@ -5,14 +5,21 @@ import { visible } from "./value_rows.ts";
 export function PlaceName({ of, block = false }: { of: string; block?: boolean }) {
   return (
     <code class={block ? "name block" : "name"}>
-      {visible(of)
-        .split(/(?<=[/_])/)
-        .map((part, index) => (
-          <>
-            {index > 0 && <wbr />}
-            {part}
-          </>
-        ))}
+      <Separated text={visible(of)} />
     </code>
+  );
+}
+
+/** A name that breaks at its separators. */
+export function Separated({ text }: { text: string }) {
+  return (
+    <>
+      {text.split(/(?<=[/_])/).map((part, index) => (
+        <>
+          {index > 0 && <wbr />}
+          {part}
+        </>
+      ))}
+    </>
   );
 }
