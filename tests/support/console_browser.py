@@ -220,9 +220,9 @@ async def stops(page: Page) -> tuple[list[str], list[str]]:
 async def axe(page: Page, part: str | None = None) -> None:
     """Fail on what axe-core finds against WCAG 2.2 AA: as the page is, and in the dark theme at the width of a phone.
 
-    Also fail if the page scrolls sideways at that width (criterion 1.4.10), or at that of a tablet. ``part`` is the selector of what to look
-    at, on a screen whose rest was looked at elsewhere. The first look of a document takes three times as long as each
-    after it.
+    Also fail if the page scrolls sideways at that width (criterion 1.4.10), or at that of a tablet. ``part`` is the
+    selector of what to look at, on a screen whose rest was looked at elsewhere. The first look of a document takes
+    three times as long as each after it.
     """
     if part is not None:
         await expect(page.locator(part).first).to_be_visible()
