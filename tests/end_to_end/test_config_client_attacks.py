@@ -177,7 +177,7 @@ async def test_a_question_that_gets_lost_is_repeated(mosquitto: Mosquitto, monke
         async with bell(mosquitto.port) as config:
             await losing
             assert (config.current.settings.volume, config.current.stale) == (5, False)
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 50
 
 
 async def test_a_value_that_does_not_fit_is_rejected_and_the_old_one_stays(mosquitto: Mosquitto):

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,9 +106,7 @@ def test_a_reload_puts_the_files_of_one_machine_in_force(make_replicas: Callable
     assert (refused.returncode, second.directory.name in refused.stderr) == (4, True), refused.stderr
     answer = second.http("POST", "/reload", {})
     assert answer.status == 200, answer.body
-    began = time.monotonic()
     serves([first, third], 22)
-    assert time.monotonic() - began < 5
     second.kill()
     left = [first, third]
     wait_until(lambda: listed(first)[second.directory.name]["state"] == "gone", why="it is missed")
