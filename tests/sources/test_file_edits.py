@@ -1,11 +1,17 @@
 """Edits of environment files that are made together."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.errors import SourceError
+from aliciacfg.sources import file_edits
 from aliciacfg.sources.file_edits import FileEdits
+
+DISK_BYTES = 1200
 
 
 def edits(home: Path) -> FileEdits:
@@ -75,3 +81,78 @@ def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path: 
         made.write()
     assert (made.base().read_text(), made.base().stat().st_mode & 0o777) == ("# mine\n", 0o640)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["base.yaml"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
+    """A home on a small disk, where both contents of a file that is replaced need room; return its files."""
+
+    def files() -> dict[str, str]:
+        return {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def replace(path: Path, content: bytes, *, mode: int | None = None) -> None:
+        if sum(map(len, files().values())) + len(content) > DISK_BYTES:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        replace_file(path, content, mode=mode)
+
+    monkeypatch.setattr(file_edits, "replace_file", replace)
+    return files
+
+
+def texts(made: FileEdits, sizes: dict[str, int]) -> dict[str, str]:
+    """Have edits give environment files texts of some sizes; return them."""
+    written = {name: f"# {name[0] * (size - 3)}\n" for name, size in sizes.items()}
+    made.texts = {made.environment(name.removesuffix(".yaml")): text for name, text in written.items()}
+    return written
+
+
+def test_a_disk_that_becomes_full_in_the_middle_has_what_it_had(
+    tmp_path: Path, small_disk: Callable[[], dict[str, str]]
+):
+    """There is room for the old text of the first file only when the second one, a new file, is gone."""
+    made = edits(tmp_path)
+    made.base().write_text(f"# {'o' * 900}\n")
+    before = small_disk()
+    texts(made, {"base.yaml": 50, "dev.yaml": 600, "prod.yaml": 900})
+    with pytest.raises(OSError, match=r"No space left on device: .*prod\.yaml"):
+        made.write()
+    assert small_disk() == before
+
+
+def test_one_that_cannot_be_put_back_keeps_none_of_the_others(
+    tmp_path: Path, small_disk: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+):
+    """The error names it."""
+    made = edits(tmp_path)
+    for name in ("base", "dev"):
+        made.environment(name).write_text(f"# {name}\n")
+    before = small_disk()
+    written = texts(made, {"base.yaml": 50, "dev.yaml": 60, "prod.yaml": 1100})
+    replace = file_edits.replace_file
+
+    def hindered(path: Path, content: bytes, *, mode: int | None = None) -> None:
+        if content.decode() == before["dev.yaml"]:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        replace(path, content, mode=mode)
+
+    monkeypatch.setattr(file_edits, "replace_file", hindered)
+    with pytest.raises(OSError, match=r"Input/output error: .*dev\.yaml"):
+        made.write()
+    assert small_disk() == {**before, "dev.yaml": written["dev.yaml"]}
+
+
+def test_an_interrupt_in_the_middle_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ctrl-C, after the first of two files."""
+    made = edits(tmp_path)
+    made.base().write_text("# mine\n")
+    texts(made, {"base.yaml": 50, "dev.yaml": 60})
+
+    def interrupted(path: Path, content: bytes, *, mode: int | None = None) -> None:
+        if path == made.environment("dev"):
+            raise KeyboardInterrupt
+        replace_file(path, content, mode=mode)
+
+    monkeypatch.setattr(file_edits, "replace_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.write()
+    assert made.base().read_text() == "# mine\n"

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import UnsetType
@@ -100,23 +101,20 @@ class FileEdits:
 
         Raises:
             SourceError: A file was changed since the edit was made; nothing is written.
-            OSError: A file cannot be written; those before it have their old content again.
+            OSError: A file cannot be written; those before it have their old content again, but for the file that the
+                error names, if it is one of them.
         """
         changed = [path for path, before in self._before.items() if path in self.texts and _read(path) != before]
         if changed:
             message = "was changed by somebody else meanwhile, so nothing was written; run this again"
             raise SourceError(SourceProblem(str(path), None, message) for path in changed)
-        written: list[tuple[Path, bytes | None]] = []
-        try:
+        # It undoes backwards: what new files took of a full disk is free for those that come back.
+        with ExitStack() as undo:
             for path, text in self.texts.items():
                 before = path.read_bytes() if path.exists() else None
                 replace_file(path, text.encode(), mode=_mode(path))
-                written.append((path, before))
-        except OSError:
-            # Backwards: what new files took of a full disk is free for those that come back.
-            for path, before in reversed(written):
-                _put_back(path, before)
-            raise
+                undo.callback(_put_back, path, before)
+            undo.pop_all()
 
     def _text(self, path: Path) -> str:
         if path in self.texts:
