@@ -86,7 +86,8 @@ class Finding:
         place: The pointer as any reader may see it: ``*`` stands for each name that no schema declares.
         found: The type and length of what was found; empty if ``expected`` says everything.
         expected: What was expected and what to do.
-        expected_in_full: The same with the values that the schema allows, for those who may read the schema.
+        expected_in_full: The same with the values that the schema allows, for those who may read the schema; at the
+            place of a secret with the name of the schema's file in their place.
         quotable: Whether the sender may see what was found; false at the place of a secret.
         missing: Whether a required member is missing there.
     """

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from service_schemas import SECRET, VALID, compiled, problems, settings
+from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.schemas.validation_messages import for_sender
+from service_schemas import SECRET, VALID, compiled, document, problems, settings
 
 EVERYTHING = settings(
     text={"type": "string", "minLength": 3, "maxLength": 5},
@@ -162,3 +164,27 @@ def test_no_problem_quotes_what_stands_in_the_place_of_a_secret(password: object
 def test_each_unknown_member_of_a_closed_object_is_a_problem_of_its_own():
     """With its own pointer, as one alone has."""
     assert set(problems(EVERYTHING, closed={"b": 1, "c/d": 2})) == {"/settings/closed/b", "/settings/closed/c~1d"}
+
+
+@pytest.mark.parametrize("rule", [{"enum": [SECRET, "b"]}, {"const": SECRET}, {"pattern": f"^({SECRET}|b)$"}])
+@pytest.mark.parametrize("place", ["marked", "api_key", "tokens"])
+def test_no_problem_names_the_values_that_a_secret_may_have(rule: dict[str, Any], place: str):
+    """Not to the sender either, who may write and not read; the text names the file that lists them."""
+    schema = settings(marked={"x-sensitive": True, **rule}, api_key=rule, tokens={"items": rule})
+    (finding,) = ServiceSchema(schema, title="bell", file="schemas/bell.yaml").findings(
+        sent := document(**{place: ["other"] if place == "tokens" else "other"})
+    )
+    for told in (for_sender(finding, sent), finding.in_full, finding.shown):
+        assert SECRET not in told.message
+        assert told.message.startswith("found a secret; expected ")
+    assert for_sender(finding, sent).message.endswith(" (schemas/bell.yaml)")
+    assert " (schemas" not in problems(schema, **sent["settings"])[finding.pointer]
+
+
+@pytest.mark.parametrize("keyword", ["enum", "const"])
+def test_no_problem_prints_a_whole_object_that_is_allowed(keyword: str):
+    """It may hold a secret."""
+    account = {"user": "a", "password": SECRET}
+    told = problems(settings(account={keyword: ["none", account] if keyword == "enum" else account}), account="other")
+    assert SECRET not in str(told)
+    assert "expected " in told["/settings/account"]

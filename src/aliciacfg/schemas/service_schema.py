@@ -114,7 +114,7 @@ class ServiceSchema:
                 break
             if violation.pointer in opaque or (violation.keyword in _JUDGES_CONTENT and violation.pointer in around):
                 continue
-            described = describe(violation, document, is_sensitive, self.place)
+            described = describe(violation, document, is_sensitive, self.place, file=self.file)
             found.update(dict.fromkeys(islice(described, MAX_PROBLEMS)))
         return sorted(found, key=lambda finding: finding.pointer)
 

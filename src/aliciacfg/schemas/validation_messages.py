@@ -28,7 +28,7 @@ class Violation(NamedTuple):
 
 
 def describe(
-    violation: Violation, document: JsonObject, is_sensitive: Callable[[str], bool], placing: Placing
+    violation: Violation, document: JsonObject, is_sensitive: Callable[[str], bool], placing: Placing, *, file: str = ""
 ) -> Iterator[Finding]:
     """Yield findings that name what was found and what was expected.
 
@@ -37,6 +37,7 @@ def describe(
         document: The document that breaks it.
         is_sensitive: Returns of the JSON Pointer of a place that breaks a rule whether no text may quote its value.
         placing: Of the schema.
+        file: The schema's file; empty if it is not known.
     """
     pointer, keyword, expected = violation
     match keyword:
@@ -61,7 +62,9 @@ def describe(
                 placing(pointer),
                 found=_kind(value, hidden=hidden or (holds_more and isinstance(value, str)), keyword=keyword),
                 expected=_expectation(keyword, expected, in_full=False),
-                expected_in_full=_expectation(keyword, expected, in_full=True),
+                expected_in_full=_secrets_expectation(keyword, expected, file)
+                if hidden
+                else _expectation(keyword, expected, in_full=True),
                 quotable=not hidden and not (holds_more and isinstance(value, str)),
             )
 
@@ -82,15 +85,21 @@ def for_sender(finding: Finding, sent: Json) -> Problem:
     return finding.with_found(_quote(normalise(value)))
 
 
+def _secrets_expectation(keyword: str, value: Any, file: str) -> str:
+    """Return what is expected of a secret. Whoever may write it need not be told the secrets that are allowed."""
+    expected = _expectation(keyword, value, in_full=False)
+    return f"{expected} ({file})" if file and keyword in _NAMES_VALUES else expected
+
+
 def _expectation(keyword: str, value: Any, *, in_full: bool) -> str:
     match keyword:
         case "type":
             return f"; expected {_types(value)}"
-        case "enum" if in_full:
+        case "enum" if in_full and not any(map(_may_hold_secrets, value)):
             return f"; expected one of {', '.join(_quote(option) for option in value)}"
         case "enum":
             return "; expected one of the values that the schema lists"
-        case "const" if in_full:
+        case "const" if in_full and not _may_hold_secrets(value):
             return f"; expected {_quote(value)}"
         case "const":
             return "; expected the one value that the schema names"
@@ -102,6 +111,7 @@ def _expectation(keyword: str, value: Any, *, in_full: bool) -> str:
             return f", which the schema's {keyword!r} does not allow"
 
 
+_NAMES_VALUES = frozenset({"enum", "const", "pattern"})
 _EXPECTED: Mapping[str, str] = {
     "minimum": "at least {value}",
     "maximum": "at most {value}",
@@ -153,6 +163,10 @@ def _kind(value: Any, *, hidden: bool, keyword: str) -> str:
         # The type helps where a number was quoted, as in `max_tokens: "4000"`.
         return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
     return kind(value)
+
+
+def _may_hold_secrets(value: object) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _count(number: int, noun: str) -> str:
