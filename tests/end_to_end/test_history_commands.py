@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from commands import aliciacfg, on_terminal
+from commands import aliciacfg, on_terminal, typed
 from daemons import Daemon
 from machine import wait_until
 from mqtt_clients import client
@@ -191,12 +191,12 @@ def test_diff_of_anything_else_is_wrong_usage(shared: Daemon, arguments: tuple[s
 
 @pytest.fixture
 def two_environments(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon with a second environment ``lab``, a copy of ``dev`` with another limit."""
+    """A daemon with a second environment ``lab``, a protected copy of ``dev`` with another limit."""
     daemon = make_daemon()
     text = (daemon.environments / "dev.yaml").read_text()
     lab, count = re.subn(r"max_queued_messages: \d+", "max_queued_messages: 77", text)
     assert count > 0
-    (daemon.environments / "lab.yaml").write_text(lab)
+    (daemon.environments / "lab.yaml").write_text(f"protected: true\n{lab}")
     return daemon.start()
 
 
@@ -214,6 +214,17 @@ def test_environments_are_compared_tried_and_activated(two_environments: Daemon)
     back = on_terminal(two_environments, "activate", "dev")
     assert (back.returncode, "dev is active (was lab)" in back.text) == (0, True)
     assert f"  ~ /limits/max_queued_messages  77 → 10000  in all {len(HOME_SERVICES)} services\n" in back.text
+
+    # A person is asked for the name of a protected environment; a script above was not.
+    other = typed(two_environments, "activate", "lab", keys="lap\n")
+    assert other.index("/limits/max_queued_messages") < other.index("lab is protected")
+    assert "that is not the name; dev is still active" in other
+    agreed = typed(two_environments, "activate", "lab", keys="lab\n")
+    assert "Type its name to make it active: lab" in agreed
+    assert agreed.splitlines()[-1].startswith("lab is active (was dev)")
+    for environment, options in (("lab", []), ("dev", []), ("lab", ["--yes"])):
+        seen = typed(two_environments, "activate", environment, *options, keys="")
+        assert ("Type" in seen, f"{environment} is active" in seen) == (False, True)
 
 
 def test_an_environment_that_cannot_be_activated(two_environments: Daemon):

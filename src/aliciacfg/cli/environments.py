@@ -1,6 +1,7 @@
 """The commands about whole environments and their files: environments, activate, reload, migrate."""
 
 import sys
+from dataclasses import replace
 
 import click
 from msgspec import UnsetType
@@ -13,11 +14,11 @@ from aliciacfg.api.answers.environments import (
     Migration,
     ReloadAnswer,
 )
-from aliciacfg.cli import changed_services, formatting, options, output, problem_texts
-from aliciacfg.cli.answers import print_answer
+from aliciacfg.cli import changed_services, formatting, notices, options, output, problem_texts, prompts
+from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.changed_services import ChangedServices
 from aliciacfg.cli.client import Target, ask
-from aliciacfg.cli.exits import EXIT_CODES
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Block, Line, Table
 from aliciacfg.cli.write_results import broker_lines
@@ -44,20 +45,47 @@ def environments(target: Target) -> None:
 
 @click.command()
 @click.argument("environment")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before a protected environment becomes active.")
 @options.dry_run
 @options.comment
 @click.pass_obj
-def activate(target: Target, environment: str, *, dry_run: bool, comment: str | None) -> None:
+def activate(target: Target, environment: str, *, yes: bool, dry_run: bool, comment: str | None) -> None:
     """Make ENVIRONMENT the active one.
 
     Every service gets its configuration of that environment. If one of them is invalid, nothing changes.
+
+    If the file of ENVIRONMENT says `protected: true`, it shows at a terminal what would change, and asks for the name.
+    Without a terminal, as in a script, it asks nothing.
 
     Examples:
         aliciacfg activate prod --dry-run
         aliciacfg activate prod -m "the guests are gone"
     """
+    asked = not (dry_run or yes) and prompts.can_ask() and _agreed_to_protected(target, environment)
     found = ask(target, "activate", environment, options.request_fields({"dry_run": dry_run, "comment": comment}))
-    print_answer(found, ActivateAnswer, _activation_lines, names=lambda answer: answer.changed)
+    # Who was asked has seen what changes.
+    lines = _activated_lines if asked else _activation_lines
+    print_answer(found, ActivateAnswer, lines, names=lambda answer: answer.changed)
+
+
+def _agreed_to_protected(target: Target, environment: str) -> bool:
+    """Ask whether a protected environment is to become active; end the program if it is not.
+
+    Returns:
+        False if nothing had to be asked: the environment is not protected, or active already.
+    """
+    # What another home has is nothing to ask about: the activation there is refused.
+    known = parse(ask(replace(target, changing=True), "environments", None, {}), EnvironmentsAnswer)
+    protected = {item.name for item in known.environments if item.protected}
+    if environment not in protected or environment == known.active:
+        return False
+    trial = parse(ask(target, "activate", environment, {"dry_run": True}), ActivateAnswer)
+    if output.for_people():
+        output.print_blocks(_activation_lines(trial))
+    notices.print_warning(f"{environment} is protected")
+    if prompts.ask("Type its name to make it active", str.strip) != environment:
+        fail(f"that is not the name; {known.active} is still active", EXIT_FAILED)
+    return True
 
 
 @click.command()
@@ -144,6 +172,10 @@ def _problems_lines(item: EnvironmentItem, *, active: bool) -> list[Line]:
 def _activation_lines(answer: ActivateAnswer) -> list[Line]:
     lacking = formatting.lacking_lines(answer.environment, answer.lacking_secrets, than=answer.previous)
     return [*_services_lines(answer), *lacking]
+
+
+def _activated_lines(answer: ActivateAnswer) -> list[Line]:
+    return [answer.message, *broker_lines(waits=answer.waits_for_broker)]
 
 
 def _services_lines(answer: EnvironmentChange) -> list[Line]:

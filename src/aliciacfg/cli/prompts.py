@@ -1,5 +1,6 @@
 """Questions at a terminal; a wrong answer is reported in the style of all errors, and the question is repeated."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -10,6 +11,11 @@ from aliciacfg.cli import notices
 T = TypeVar("T")
 
 _YES_OR_NO: Final = {"y": True, "yes": True, "n": False, "no": False}
+
+
+def can_ask() -> bool:
+    """Return whether there is a terminal that shows a question and takes the answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(question: str, value_proc: Callable[[str], T], *, default: str | None = "", show_default: bool = False) -> T:
