@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 
 # Lowest first. A module imports from its own package and from those of lower rows; never from one beside it.
 ROWS = (
-    ("errors", "atomic_files", "counted", "process", "terminal_text"),
+    ("errors", "atomic_files", "counted", "file_errors", "process", "terminal_text"),
     ("cancellation", "tls", "text_files", "private_files"),
     ("documents", "dotenv_file"),
     ("logs", "model"),

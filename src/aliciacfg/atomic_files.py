@@ -4,7 +4,6 @@ import contextlib
 import errno
 import glob
 import os
-import pwd
 import stat
 import tempfile
 from pathlib import Path
@@ -106,51 +105,6 @@ def try_to_replace(path: Path) -> None:
     descriptor, name = _temporary_beside(target)
     os.close(descriptor)
     Path(name).unlink()
-
-
-def unwritable(path: Path, error: OSError) -> str:
-    """Return why a file cannot be written, and what to do, as a sentence.
-
-    Args:
-        path: The file, as the reader knows it.
-        error: What ``replace_file`` raised.
-    """
-    message = f"{path} cannot be written: {error.strerror or error}"
-    if not isinstance(error, PermissionError):
-        return message
-    try:
-        # The file is replaced, so the rights of its directory count.
-        status = path.resolve().parent.stat()
-    except OSError:
-        return message
-    if status.st_uid == os.geteuid():
-        return f"{message}; {path.parent} has mode {stat.S_IMODE(status.st_mode):04o}: chmod u+w it"
-    return f"{message}; {path.parent} belongs to {_user(status.st_uid)}: run it as that user"
-
-
-def unreadable(path: Path, error: OSError) -> str:
-    """Return why a file of one user cannot be read, and what to do, as a sentence.
-
-    Args:
-        path: The file.
-        error: What reading it raised.
-    """
-    message = f"{path} cannot be read: {error.strerror or error}"
-    if not isinstance(error, PermissionError):
-        return message
-    me = _user(os.geteuid())
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        return f"{message}; {me} may not enter its directory"
-    return message if owner == os.geteuid() else f"{message}; it belongs to {_user(owner)}: chown {me} {path}"
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"the user with the id {number}"
 
 
 def open_or_create(path: Path, flags: int, mode: int) -> int:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.file_errors import reason
 from aliciacfg.terminal_text import printable
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -74,7 +75,7 @@ def _reason(error: OSError) -> str:
         return "is a link to a file that does not exist, or was removed just now; replace or remove it"
     if error.errno == errno.ELOOP:
         return "is a link that leads back to itself; replace it by the file itself"
-    return f"cannot be read: {error.strerror or error}"
+    return f"cannot be read: {reason(error)}"
 
 
 def _unusable(label: str, message: str) -> SourceError:

@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 from aliciacfg.errors import SettingsError
+from aliciacfg.file_errors import reason, unreadable
 
 # OpenSSL's codes of why a certificate is not valid (X509_V_ERR_…).
 _NOT_YET_VALID = 9
@@ -101,7 +102,7 @@ def client_context(
         raise SettingsError([f"{ca_setting}: {ca} is damaged ({_openssl_reason(error)}); copy it again"]) from error
     except OSError as error:
         # The file was removed after it was read above.
-        raise SettingsError([f"{ca_setting}: {ca} cannot be read: {error.strerror or error}"]) from error
+        raise SettingsError([f"{ca_setting}: {unreadable(Path(ca or ''), error)}"]) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert is not None:
         _load_pair(context, cert, key, cert_setting, key_setting)
@@ -183,7 +184,7 @@ def _load_pair(context: ssl.SSLContext, cert: str, key: str | None, cert_setting
         raise SettingsError([message]) from error
     except OSError as error:
         # A file was removed after it was read above.
-        message = f"{cert_setting} and {key_setting}: {cert} or {key_file} cannot be read: {error.strerror or error}"
+        message = f"{cert_setting} and {key_setting}: {cert} or {key_file} cannot be read: {reason(error)}"
         raise SettingsError([message]) from error
 
 
@@ -200,7 +201,7 @@ def _read(file: str, setting: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise SettingsError([f"{setting}: {file} cannot be read: {error.strerror or error}"]) from error
+        raise SettingsError([f"{setting}: {unreadable(Path(file), error)}"]) from error
 
 
 def _openssl_reason(problem: BaseException | str) -> str | None:

@@ -25,6 +25,7 @@ import msgspec
 
 from aliciacfg.backups.work_directory import work_directory
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.file_errors import reason, unreadable
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.keyed_hash import KeyedHash
 
@@ -234,10 +235,10 @@ def _reason(error: OSError, directory: Path) -> str:
     if isinstance(error, FileExistsError):
         return "it exists already; choose another name, or replace it with --force"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{error.strerror}; free some space, or write it to another disk"
+        return f"{reason(error)}, or write it to another disk"
     if error.errno == errno.ENOENT:
         return f"there is no directory {directory}; is the stick or the disk mounted?"
-    return f"{error.strerror}"
+    return reason(error, denied=f"let this user write in {directory}, or choose another directory")
 
 
 class Archive:
@@ -258,7 +259,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
-            raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
+            raise ArchiveError(unreadable(path, error)) from error
         except _UNREADABLE as error:
             raise ArchiveError(f"{path} is not a backup, or its end is missing: {error}") from error
         try:

@@ -10,6 +10,7 @@ from aliciacfg import __version__
 from aliciacfg.backups.archive import DATABASE, FORMAT, KEYS, Archive, ArchiveError, Manifest, write_archive
 from aliciacfg.backups.files import HomeFiles, collect
 from aliciacfg.core.restore import ACTIVE
+from aliciacfg.file_errors import unwritable
 from aliciacfg.sealing import passphrase as locking
 from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import database_in
@@ -123,7 +124,7 @@ def remove_older(newest: Path, home: str, *, keep: int) -> list[Path]:
         for path in found[keep:]:
             path.unlink()
     except OSError as error:
-        raise ArchiveError(f"{error.filename} cannot be removed: {error.strerror}") from error
+        raise ArchiveError(unwritable(Path(error.filename), error, done="removed")) from error
     return found[keep:]
 
 

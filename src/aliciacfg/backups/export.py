@@ -19,6 +19,7 @@ from aliciacfg.backups.files import ENVIRONMENTS, SCHEMAS, HomeFiles, collect
 from aliciacfg.core.restore import ACTIVE
 from aliciacfg.documents import Json, JsonObject, decode_object, yaml_reader, yaml_writer
 from aliciacfg.errors import SourceError
+from aliciacfg.file_errors import unreadable, unwritable
 from aliciacfg.model import names
 from aliciacfg.model.records import Overlay, Recipient, StoredState
 from aliciacfg.settings import Settings
@@ -93,7 +94,7 @@ async def export(directory: Path, snapshot: Path, settings: Settings) -> Exporte
     try:
         _write(directory, wanted, before, result)
     except OSError as error:
-        raise ArchiveError(f"{error.filename or directory} cannot be written: {error.strerror}") from error
+        raise ArchiveError(unwritable(Path(error.filename or directory), error)) from error
     return result
 
 
@@ -123,7 +124,7 @@ def read_tree(directory: Path) -> dict[str, bytes]:
             if path.is_file() and not path.name.startswith(".")
         }
     except OSError as error:
-        raise ArchiveError(f"{error.filename or directory} cannot be read: {error.strerror}") from error
+        raise ArchiveError(unreadable(Path(error.filename or directory), error)) from error
 
 
 def _tree(state: StoredState, recipients: Iterable[Recipient], files: HomeFiles) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from aliciacfg import documents
 from aliciacfg.documents import yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.file_errors import reason
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, is_sealed
 from aliciacfg.sealing.keyed_hash import KeyedHash
 from aliciacfg.settings import Settings
@@ -94,8 +95,10 @@ def collect(settings: Settings, keyring: Keyring, *, before: Mapping[str, bytes]
             found.contents[name] = content
             found.codes[name] = code(original, keyring)
             found.in_plain_text.extend(f"{name}: {place}" for place in plain)
-        except (OSError, UnicodeDecodeError) as error:
-            found.left_out.append(f"{name}: cannot be read ({error})")
+        except OSError as error:
+            found.left_out.append(f"{name}: cannot be read: {reason(error)}")
+        except UnicodeDecodeError as error:
+            found.left_out.append(f"{name}: is not UTF-8: byte {error.start} is invalid")
         except SourceError as error:
             found.left_out.append(f"{name}: {'; '.join(problem.message for problem in error.problems)}")
     return found

@@ -19,6 +19,7 @@ from aliciacfg.backups.server_home import kept_tables, refuse_users, replacing
 from aliciacfg.bootstrap import Core
 from aliciacfg.core.restore import ACTIVE, REQUESTED
 from aliciacfg.counted import counted
+from aliciacfg.file_errors import unwritable
 from aliciacfg.model.records import START, Overlay, Position, Write
 from aliciacfg.sealing.boxes import Keyring, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -77,7 +78,7 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
         with keys_in_file(settings, data.path, dry_run=dry_run):
             return await _import(tree, settings, data, database, dry_run=dry_run)
     except OSError as error:
-        raise ArchiveError(f"{error.filename or data.path} cannot be used: {error.strerror or error}") from error
+        raise ArchiveError(unwritable(Path(error.filename or data.path), error, done="used")) from error
     finally:
         replacement.discard(data.path)
         data.release()

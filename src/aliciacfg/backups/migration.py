@@ -17,6 +17,7 @@ from aliciacfg.backups.backup import home_of
 from aliciacfg.backups.server_home import refuse_users
 from aliciacfg.core.adoption import explain_foreign
 from aliciacfg.errors import KeyFileError, Unavailable
+from aliciacfg.file_errors import unwritable
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sealing.key_store import FileKeyStore
 from aliciacfg.settings import Settings
@@ -277,7 +278,7 @@ def _filling(database: Database, data: DataDirectory | None) -> Generator[Fillin
         Path(made.name).rename(database.name)
         sync(data.path)
     except OSError as error:
-        raise Unavailable(f"{database.name} cannot be written: {error.strerror}.") from error
+        raise Unavailable(f"{unwritable(Path(database.name), error)}.") from error
     finally:
         for left in directory.iterdir():
             left.unlink()

@@ -22,6 +22,7 @@ from aliciacfg.backups.opened import opened
 from aliciacfg.backups.server_home import kept_tables, refuse_users, replacing
 from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import AliciacfgError, Unavailable
+from aliciacfg.file_errors import unwritable
 from aliciacfg.model.records import START, Position
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.settings import Settings
@@ -117,7 +118,7 @@ async def restore(archive: Archive, settings: Settings, options: RestoreOptions,
             with keys_in_file(settings, data.path, dry_run=options.dry_run):
                 return await _restore(archive, settings, options, data, now)
         except OSError as error:
-            raise ArchiveError(f"{error.filename or path} cannot be used: {error.strerror or error}") from error
+            raise ArchiveError(unwritable(Path(error.filename or path), error, done="used")) from error
         finally:
             replacement.discard(data.path)
             data.release()

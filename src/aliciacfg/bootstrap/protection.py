@@ -10,6 +10,7 @@ from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import SettingsError
+from aliciacfg.file_errors import unwritable
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.private_files import check_secret_file
 from aliciacfg.settings import SETTINGS, Settings
@@ -119,6 +120,6 @@ def admin_token(path: Path) -> str:
         text = tokens.generate()
         replace_file(path, f"{text}\n".encode(), mode=0o600, follow_links=False)
     except OSError as error:
-        raise SettingsError([f"ALICIACFG_ADMIN_TOKEN_FILE: {path} cannot be used: {error.strerror}"]) from error
+        raise SettingsError([f"ALICIACFG_ADMIN_TOKEN_FILE: {unwritable(path, error, done='used')}"]) from error
     _log.info("admin_token_made", path=str(path))
     return text

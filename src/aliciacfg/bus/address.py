@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aliciacfg import tls
 from aliciacfg.errors import SettingsError
+from aliciacfg.file_errors import unreadable
 
 
 class _Socket(ssl.SSLSocket):
@@ -80,10 +81,11 @@ def read_password(file: str) -> str:
     name = f"MQTT_PASSWORD_FILE: {file}"
     try:
         text = Path(file).read_bytes().decode()
+    except FileNotFoundError as error:
+        message = f"{name} is missing; `aliciacfg setup` makes it, beside the broker's own files"
+        raise SettingsError([message]) from error
     except OSError as error:
-        raise SettingsError(
-            [f"{name} cannot be read ({error.strerror}); `aliciacfg setup` makes it, beside the broker's own files"]
-        ) from error
+        raise SettingsError([f"MQTT_PASSWORD_FILE: {unreadable(Path(file), error)}"]) from error
     except UnicodeDecodeError as error:
         raise SettingsError([f"{name} is not UTF-8: byte {error.start} is invalid"]) from error
     password = text.partition("\n")[0].removesuffix("\r")

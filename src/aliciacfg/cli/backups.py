@@ -18,6 +18,7 @@ from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
 from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import DataDirectoryInUse
+from aliciacfg.file_errors import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -306,9 +307,10 @@ def _passphrase(file: Path | None, *, twice: bool = False) -> str:
         return prompts.ask_secret("Passphrase of the keys", twice=twice)
     try:
         lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        fail(f"{file} cannot be read: {reason}", EXIT_CODES["invalid_request"])
+    except OSError as error:
+        fail(unreadable(file, error), EXIT_CODES["invalid_request"])
+    except UnicodeDecodeError as error:
+        fail(f"{file} is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
     if not lines or not lines[0]:
         fail(f"{file} is empty; its first line is the passphrase", EXIT_CODES["invalid_request"])
     return lines[0]

@@ -13,6 +13,7 @@ from aliciacfg.cli import formatting, options, output, progress
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.present_home import require_home
 from aliciacfg.errors import Unavailable
+from aliciacfg.file_errors import unreadable
 from aliciacfg.storage.data_directory import KEY_FILE
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def check(environment: str | None, **flags: str | None) -> None:
             with progress.shown("verifying the store"):
                 store = _check_store(data, settings, keyring)
     except OSError as error:
-        fail(f"{error.filename} cannot be read: {error.strerror}", EXIT_FAILED)
+        fail(unreadable(Path(error.filename or data), error), EXIT_FAILED)
     output.print_result(
         {"files": msgspec.to_builtins(files), "store": msgspec.to_builtins(store)},
         lambda: [*_files_lines(files), *_store_lines(store, settings)],

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from aliciacfg.cli import formatting, notices, options, output, progress
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.errors import DataDirectoryInUse
+from aliciacfg.file_errors import unwritable
 
 if TYPE_CHECKING:
     from aliciacfg.backups.migration import Migrated, MigrationOptions
@@ -114,7 +115,7 @@ def _migrate(old: "Place", new: "Place", wanted: "MigrationOptions") -> None:
         except DataDirectoryInUse as error:
             fail(str(error), EXIT_ANOTHER_DAEMON)
         except OSError as error:
-            fail(f"{error.filename} cannot be used: {error.strerror}", EXIT_FAILED)
+            fail(unwritable(Path(error.filename or new.directory), error, done="used"), EXIT_FAILED)
     if result.broken:
         named = formatting.some_of([broken.subject for broken in result.broken], _MAX_NAMED)
         left = f"; not in the copy: {formatting.some_of(result.dropped, _MAX_NAMED)}" if result.dropped else ""

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.cli.exits import EXIT_FAILED, fail
 from aliciacfg.cli.foreground import interrupts_left_to_it
+from aliciacfg.file_errors import unreadable, unwritable
 
 _USUAL: Final = ("sensible-editor", "nano", "vi")
 
@@ -22,7 +24,10 @@ class EditedFile:
     """
 
     def __init__(self, name: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="aliciacfg-edit-")) / name
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="aliciacfg-edit-")) / name
+        except OSError as error:
+            fail(unwritable(Path(error.filename or tempfile.gettempdir()), error, done="created"), EXIT_FAILED)
 
     def edit(self, text: str) -> str:
         """Write a text, let the user edit it, and return what she made of it.
@@ -46,16 +51,17 @@ class EditedFile:
 
     def write(self, text: str) -> None:
         """Replace the text; a program that reads the file meanwhile sees the old one or the new one."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        try:
+            replace_file(self.path, text.encode(), mode=0o600)
+        except OSError as error:
+            fail(unwritable(self.path, error), EXIT_FAILED)
 
     def read(self) -> str:
         """Return the text; what is not UTF-8 is replaced, so that it is refused where it stands."""
         try:
             return self.path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
-            fail(f"{self.path} cannot be read: {error.strerror}", EXIT_FAILED)
+            fail(unreadable(self.path, error), EXIT_FAILED)
 
     def drop(self) -> None:
         """Remove the file, and what the editor left beside it."""

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from aliciacfg.atomic_files import replace_file, unwritable
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.cli import notices, options, service_variables
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.execution.preparation import Choices, Unusable, notes, select
+from aliciacfg.file_errors import unwritable
 from aliciacfg.terminal_text import printable
 from aliciacfg.variables.dialects import DIALECTS, CannotHold, render
 

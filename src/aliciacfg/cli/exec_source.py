@@ -18,6 +18,7 @@ from aliciacfg.client.messages import MAX_BYTES
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError
 from aliciacfg.execution.supervisor import Configuration
+from aliciacfg.file_errors import reason, unwritable
 from aliciacfg.model.records import AppliedStatus
 from aliciacfg.private_files import NotTrusted, read_own_file
 from aliciacfg.variables.resolution import names_any, names_in
@@ -113,7 +114,7 @@ class ClientSource:
         except FileNotFoundError:
             return None
         except (OSError, NotTrusted, OperationError) as error:
-            self._say(f"{self._file} is not used: {error}")
+            self._say(f"{self._file} is not used: {reason(error) if isinstance(error, OSError) else error}")
             return None
 
     def _save(self, schema: JsonObject) -> None:
@@ -123,4 +124,4 @@ class ClientSource:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._file, documents.encode(schema), mode=_MODE, follow_links=False)
         except OSError as error:
-            self._say(f"{self._file} cannot be written: {error.strerror}")
+            self._say(unwritable(self._file, error))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from aliciacfg import documents
 from aliciacfg.api.answers.environments import EnvironmentsAnswer
-from aliciacfg.atomic_files import unwritable
 from aliciacfg.cli import formatting, notices, options, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.cli.local_client import ask_daemon, next_active_environment
 from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.errors import AliciacfgError, SourceError
+from aliciacfg.file_errors import unwritable
 
 if TYPE_CHECKING:
     from aliciacfg.core.file_check import FileProblem

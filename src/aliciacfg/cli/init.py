@@ -10,6 +10,7 @@ import click
 
 from aliciacfg.cli import notices, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
+from aliciacfg.file_errors import unwritable
 
 if TYPE_CHECKING:
     from aliciacfg.cli.output import Line
@@ -49,7 +50,7 @@ def init(directory: Path, example: "Example") -> None:
             EXIT_CODES["conflict"],
         )
     except OSError as error:
-        fail(f"{error.filename or directory} cannot be written: {error.strerror}", EXIT_FAILED)
+        fail(unwritable(Path(error.filename or directory), error), EXIT_FAILED)
     if made.unprotected:
         named = ", ".join(made.unprotected)
         notices.print_note(f".gitignore was there and stays as it is; add these lines to it: {named}")

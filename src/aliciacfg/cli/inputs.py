@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from aliciacfg import documents
-from aliciacfg.atomic_files import replace_file, unwritable
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.cli import prompts
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import OperationError, SourceError
+from aliciacfg.file_errors import unreadable, unwritable
 
 _AS_ARGUMENT: Final = """write a JSON or YAML file, or the JSON itself: '{"settings": {"volume": 7}}'"""
 # Names with dots or slashes between them, as in `settings.volume` and `/settings/volume`.
@@ -163,4 +164,4 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        fail(f"{path} cannot be read: {error.strerror}", EXIT_FAILED)
+        fail(unreadable(path, error), EXIT_FAILED)

@@ -14,6 +14,7 @@ from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.present_home import has_home
 from aliciacfg.errors import SettingsError
+from aliciacfg.file_errors import unreadable, unwritable
 from aliciacfg.model import names
 from aliciacfg.private_files import check_secret_file
 from aliciacfg.sealing.boxes import PrivateKey, UnusableKey
@@ -92,8 +93,10 @@ def _read_key(path: Path) -> PrivateKey:
             check_secret_file(path, "--key-file", strict=True)
             lines = [line.strip() for line in path.read_text().splitlines()]
             keys = [PrivateKey.parse(line) for line in lines if line and not line.startswith("#")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError([f"{path} cannot be read: {error}"]) from error
+        except OSError as error:
+            raise SettingsError([unreadable(path, error)]) from error
+        except UnicodeDecodeError as error:
+            raise SettingsError([f"{path} is not UTF-8: byte {error.start} is invalid"]) from error
         except UnusableKey as error:
             raise SettingsError([f"{path}: {error}"]) from error
         if not keys:
@@ -116,7 +119,7 @@ def _write_key(path: Path, key: PrivateKey, *, add: bool) -> None:
                 before = path.read_text().rstrip() + "\n"
             atomic_files.replace_file(path, f"{before}{key.reveal()}\n".encode(), mode=0o600, follow_links=False)
         except OSError as error:
-            raise SettingsError([atomic_files.unwritable(path, error)]) from error
+            raise SettingsError([unwritable(path, error)]) from error
 
 
 @recipient.command("set")

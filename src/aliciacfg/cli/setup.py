@@ -17,6 +17,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer_with, ask_daemon, next_active_environment
 from aliciacfg.errors import SettingsError, SourceError
+from aliciacfg.file_errors import reason, unwritable
 from aliciacfg.model import names
 
 if TYPE_CHECKING:
@@ -122,11 +123,10 @@ def _check_directory(directory: Path) -> None:
     except LinkRefused as error:
         _refuse_link(error)
     except OSError as error:
-        fail(
-            f"{directory} cannot hold the broker's files: {error.strerror} ({error.filename or directory}); let this "
-            f"user (id {os.geteuid()}) read and write there, and put it into the directory's group",
-            EXIT_FAILED,
-        )
+        rights = f"let this user (id {os.geteuid()}) read and write there, and put it into the directory's group"
+        place = Path(error.filename or directory)
+        at = "" if place == directory else f" ({place})"
+        fail(f"{directory} cannot hold the broker's files: {reason(error, denied=rights)}{at}", EXIT_FAILED)
 
 
 def _environment(settings: "Settings") -> str:
@@ -169,7 +169,7 @@ def _own_password(settings: "Settings") -> str | None:
             _print_note(f"made a password in {file}")
             return password
     except OSError as error:
-        raise SettingsError([f"MQTT_PASSWORD_FILE: {file} cannot be written: {error.strerror}"]) from error
+        raise SettingsError([f"MQTT_PASSWORD_FILE: {unwritable(Path(str(file)), error)}"]) from error
     return broker_password(settings)
 
 
@@ -202,11 +202,11 @@ def _make_service_passwords(
     try:
         replace_file(path, content, mode=mode)
     except OSError as error:
-        fail(
-            f"{path} cannot be written: {error.strerror}; let this user (id {os.geteuid()}) write {path.parent}, or "
-            f"give every service a password of its own in {path.name}",
-            EXIT_FAILED,
+        rights = (
+            f"let this user (id {os.geteuid()}) write {path.parent}, or give every service a password of its own in "
+            f"{path.name}"
         )
+        fail(f"{path} cannot be written: {reason(error, denied=rights)}", EXIT_FAILED)
     _print_note(f"made passwords in {path}")
     return True
 
@@ -236,7 +236,7 @@ def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
     except LinkRefused as error:
         _refuse_link(error)
     except OSError as error:
-        fail(f"the broker's files in {directory} cannot be written: {error.strerror}; try again", EXIT_FAILED)
+        fail(f"the broker's files in {directory} cannot be written: {reason(error)}; then try again", EXIT_FAILED)
 
 
 def _refuse_link(error: LinkRefused) -> NoReturn:

@@ -12,6 +12,7 @@ from aliciacfg.cli.answers import exit_if_refused
 from aliciacfg.cli.exits import EXIT_FAILED, fail
 from aliciacfg.cli.local_client import ask_daemon, exit_locked
 from aliciacfg.errors import DataDirectoryInUse, Unavailable
+from aliciacfg.file_errors import unwritable
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -104,6 +105,6 @@ def _copy_elsewhere(settings: "Settings", place: Path | None, stack: ExitStack, 
     try:
         made = stack.enter_context(work_directory(place, Path(settings.data_dir)))
     except OSError as error:
-        raise Unavailable(f"{error.filename or place} cannot be created: {error.strerror}.") from error
+        raise Unavailable(f"{unwritable(Path(error.filename or place), error, done='created')}.") from error
     _database(settings).backup(made, at_rest=at_rest)
     return made

@@ -7,6 +7,7 @@ from aliciacfg.client.errors import Unavailable
 from aliciacfg.client.messages import Update
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError
+from aliciacfg.file_errors import unreadable
 
 _OF_DOCUMENTS = frozenset({"settings", "service_name", "mqtt_config", "api_config", "features", "limits"})
 
@@ -25,7 +26,7 @@ def update_from_file(path: Path, service: str, *, place: int) -> Update:
     try:
         content = documents.decode_object(path.read_bytes())
     except OSError as error:
-        raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
+        raise Unavailable(unreadable(path, error)) from error
     except OperationError as error:
         raise Unavailable(f"{path}: {error}") from error
     config = _config(content)

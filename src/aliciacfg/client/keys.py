@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from aliciacfg.errors import SettingsError
+from aliciacfg.file_errors import unreadable
 from aliciacfg.private_files import check_secret_file
 from aliciacfg.sealing.boxes import CannotOpen, PrivateKey, UnusableKey, sealed_with
 
@@ -43,7 +44,7 @@ class KeyFile:
             self._keys, self._read = {}, None
             return
         except OSError as error:
-            raise SettingsError([f"{SETTING}: {self._path} cannot be read: {error.strerror or error}"]) from error
+            raise SettingsError([f"{SETTING}: {unreadable(self._path, error)}"]) from error
         self._keys, self._read = self._parsed(content), status
 
     def _parsed(self, content: bytes) -> dict[str, PrivateKey]:

@@ -16,6 +16,7 @@ import msgspec
 
 from aliciacfg import atomic_files, private_files
 from aliciacfg.client.messages import MAX_BYTES, InvalidMessage, Update, read_update
+from aliciacfg.file_errors import reason, unwritable
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ class Snapshot:
         except FileNotFoundError:
             return None
         except (OSError, private_files.NotTrusted, Unusable) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            _log.warning("the snapshot %s is not used: %s", self._path, reason)
+            why = reason(error) if isinstance(error, OSError) else error
+            _log.warning("the snapshot %s is not used: %s", self._path, why)
             return None
 
     def _parsed(self, content: bytes) -> Saved:
@@ -130,8 +131,8 @@ class Snapshot:
                     await asyncio.to_thread(_write, path, update)
             except OSError as error:
                 self._last = None
-                what = "removed" if update is None else "written"
-                _log.warning("the snapshot %s cannot be %s: %s", path, what, error.strerror)
+                done = "removed" if update is None else "written"
+                _log.warning("the snapshot %s", unwritable(path, error, done=done))
 
 
 def _write(path: Path, update: Update) -> None:

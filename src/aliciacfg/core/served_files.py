@@ -23,6 +23,7 @@ from aliciacfg.atomic_files import replace_file
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.restore import SERVED
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.file_errors import reason
 from aliciacfg.model.records import StoredState
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.keyed_hash import KeyedHash
@@ -309,7 +310,7 @@ class ServedFiles:
         try:
             replace_file(self._note, note.encode(), mode=0o600, follow_links=False)
         except OSError as error:
-            _log.warning("files_not_noted", file=str(self._note), reason=error.strerror)
+            _log.warning("files_not_noted", file=str(self._note), reason=reason(error))
 
     def _read_note(self) -> tuple[str | None, int]:
         try:

@@ -11,6 +11,7 @@ from aliciacfg.core.adoption import explain_adoption, explain_foreign
 from aliciacfg.counted import counted, counted_are
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError, SettingsError
+from aliciacfg.file_errors import remedy
 from aliciacfg.private_files import check_directory, check_kept_file
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings
@@ -41,7 +42,8 @@ def look_at_data(data: Path, settings: Settings | None = None) -> list[Finding]:
             _look_at_disk(data),
         ]
     except OSError as error:
-        return [fail("data", f"{error.filename} cannot be looked at: {error.strerror}", "run it as the daemon's user")]
+        todo = remedy(error) or "run it as the daemon's user"
+        return [fail("data", f"{error.filename} cannot be looked at: {error.strerror}", todo)]
 
 
 def _look_at_parent(data: Path) -> Finding:

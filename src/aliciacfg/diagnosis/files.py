@@ -9,6 +9,7 @@ from aliciacfg.core.file_check import FileFindings, FileProblem, check_files
 from aliciacfg.counted import counted, counted_are
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.file_errors import unreadable
 from aliciacfg.model.names import SECRETS_SUFFIX
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.settings import Settings
@@ -33,7 +34,9 @@ def look_at_files(settings: Settings, active: str) -> list[Finding]:
         ]
     try:
         found = check_files(SourceFiles(settings).load, _keyring(settings), limits=settings.document_limits)
-    except (AliciacfgError, OSError) as error:
+    except OSError as error:
+        return [fail("files", unreadable(Path(error.filename or environments), error), "see `aliciacfg check`")]
+    except AliciacfgError as error:
         return [fail("files", f"they cannot be read: {error}", "see `aliciacfg check`")]
     return [*_by_environment(found, active), *_look_at_unopened(found, settings), *_look_at_variables()]
 

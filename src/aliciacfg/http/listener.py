@@ -15,6 +15,7 @@ from typing import cast
 
 import structlog
 
+from aliciacfg.file_errors import remedy
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.http.connections import Connections
 
@@ -121,7 +122,7 @@ class Listener:
         """Let new connections wait in the system's queue, because it has no descriptor or memory for them."""
         loop = asyncio.get_running_loop()
         _log.warning(
-            "connection_not_accepted", reason=error.strerror, remedy="raise the limit of open files (ulimit -n)"
+            "connection_not_accepted", reason=error.strerror, remedy=remedy(error) or "it is tried again in a second"
         )
         loop.remove_reader(listening)
         self.paused = True

@@ -14,8 +14,9 @@ from pathlib import Path
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
 
-from aliciacfg.atomic_files import create_file, unwritable
+from aliciacfg.atomic_files import create_file
 from aliciacfg.errors import KeyFileError
+from aliciacfg.file_errors import unwritable
 from aliciacfg.sealing.key_store import read_private
 
 SETTING = "ALICIACFG_KEY_ENCRYPTION_KEY_FILE"

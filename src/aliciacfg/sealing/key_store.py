@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from aliciacfg.atomic_files import remove_leftovers, replace_file, unreadable, unwritable
+from aliciacfg.atomic_files import remove_leftovers, replace_file
 from aliciacfg.errors import KeyFileError
+from aliciacfg.file_errors import unreadable, unwritable
 
 _PRIVATE_MODE = 0o600
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from aliciacfg.atomic_files import replace_file, unwritable
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.file_errors import unreadable, unwritable
 from aliciacfg.sealing.boxes import PublicKey
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "mqtt": 1883, "mqtts": 8883}
@@ -88,8 +89,10 @@ class KeyPins:
             text = self._path.read_text("utf-8")
         except FileNotFoundError:
             return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise PinsUnusable(f"{self._path} cannot be read: {error}") from error
+        except OSError as error:
+            raise PinsUnusable(unreadable(self._path, error)) from error
+        except UnicodeDecodeError as error:
+            raise PinsUnusable(f"{self._path} is not UTF-8: byte {error.start} is invalid") from error
         found: list[tuple[str, str]] = []
         for number, line in enumerate(text.splitlines(), 1):
             words = line.split()

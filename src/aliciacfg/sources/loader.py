@@ -23,6 +23,7 @@ from aliciacfg.documents import (
 from aliciacfg.documents.json_patch import operation_problem
 from aliciacfg.documents.yaml_values import with_value
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.file_errors import remedy
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -249,7 +250,8 @@ def _listing(
         paths = sorted(path for path in found.listing(directory) if not path.name.startswith("."))
     except OSError as error:
         shown = printable_name(str(directory))
-        message = f"the directory {shown} cannot be read ({error.strerror}); create it, or set {setting}"
+        todo = remedy(error) or f"create it, or set {setting}"
+        message = f"the directory {shown} cannot be read ({error.strerror}); {todo}"
         found.wrong(f"{label}/", message)
         return []
     listed: list[tuple[Path, str]] = []

@@ -11,6 +11,7 @@ from aliciacfg import dotenv_file
 from aliciacfg.access.rules import FILE
 from aliciacfg.documents.yaml_reader import variable_names
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.file_errors import reason
 from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import loader
@@ -124,7 +125,7 @@ class SourceFiles:
             try:
                 next(directory.iterdir(), None)
             except OSError as error:
-                message = f"the directory {printable_name(str(directory))} cannot be read ({error.strerror})"
+                message = f"the directory {printable_name(str(directory))} cannot be read: {reason(error)}"
                 raise SourceError([SourceProblem(f"{place}/", None, message)]) from error
             for path in found:
                 inside = path.parent == directory or (place == SCHEMAS and _is_migration_of(path, directory))

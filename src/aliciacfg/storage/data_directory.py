@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aliciacfg.atomic_files import open_or_create, replace_file, sync
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, Unavailable
+from aliciacfg.file_errors import remedy
 from aliciacfg.private_files import check_directory, check_kept_file
 from aliciacfg.storage import replacement
 
@@ -248,11 +249,8 @@ def _open_lock(path: Path) -> int:
 
 def _reason(error: OSError) -> str:
     """Return why a file cannot be written, and what to do."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{error.strerror}; free some space"
-    if error.errno == errno.EROFS:
-        return f"{error.strerror}; mount it for writing"
-    return f"{error.strerror}; choose a directory that this user may write, with ALICIACFG_DATA_DIR"
+    todo = remedy(error) or "choose a directory that this user may write, with ALICIACFG_DATA_DIR"
+    return f"{error.strerror}; {todo}"
 
 
 def _check_ownership(directory: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from aliciacfg.errors import KeyFileError
+from aliciacfg.file_errors import unwritable
 from aliciacfg.sealing.key_encryption import FILE_NAME, SETTING, KeyEncryptionKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sealing.key_store import FileKeyStore
@@ -269,7 +270,7 @@ class SharedKeyStore:
         try:
             path.rename(self._directory / MOVED)
         except OSError as error:
-            raise KeyFileError(f"{path} cannot be renamed: {error.strerror}") from error
+            raise KeyFileError(unwritable(path, error, done="renamed")) from error
         _log.warning(
             "key_file_moved",
             database=self._table.name,

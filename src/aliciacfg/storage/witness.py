@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from aliciacfg.atomic_files import open_or_create, replace_file
+from aliciacfg.file_errors import remedy
 from aliciacfg.model.records import Position
 from aliciacfg.storage.hash_chain import Chain
 
@@ -85,7 +86,8 @@ class Witness:
                     "witness_not_written",
                     path=str(self._path),
                     reason=error.strerror,
-                    remedy="make it writable; until then an older copy of the database is noticed at the broker only",
+                    remedy=f"{remedy(error) or 'make it writable'}; until then an older copy of the database is "
+                    "noticed at the broker only",
                 )
             self._failed = True
         else:
@@ -131,7 +133,8 @@ class KeysWitness:
                     "keys_witness_not_written",
                     path=str(self._path),
                     reason=error.strerror,
-                    remedy="make it writable; until then older keys in the database are not noticed at the next start",
+                    remedy=f"{remedy(error) or 'make it writable'}; until then older keys in the database are "
+                    "not noticed at the next start",
                 )
             self._failed = True
         else:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.file_errors import unwritable
 from aliciacfg.mqtt.broker.child_process import beside, end_left
 from aliciacfg.mqtt.connecting import connect_client
 
@@ -91,9 +92,7 @@ async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.write_text(dev_config(port, directory), "utf-8")
     except OSError as error:
-        raise BrokerUnavailable(
-            f"{config} cannot be written: {error.strerror}; set MQTT_BROKER, or mend that"
-        ) from error
+        raise BrokerUnavailable(f"{unwritable(config, error)}; or set MQTT_BROKER") from error
     # Ctrl-C is for the daemon, which still has to publish through this broker that it stops.
     async with beside(_command(program, data_dir), _note(data_dir)) as process:
         await _wait_until_it_answers(BrokerAddress(_LOOPBACK, port), process)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from aliciacfg.atomic_files import unreadable
+from aliciacfg.file_errors import unreadable
 
 _PORT = "5432"
 _FIELDS = 5

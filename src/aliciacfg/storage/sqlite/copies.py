@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from aliciacfg.errors import Unavailable
+from aliciacfg.file_errors import reason, unwritable
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
 from aliciacfg.storage.shared_keys import KeyTable
@@ -69,7 +70,8 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
     except BaseException as error:
         target.unlink(missing_ok=True)
         if isinstance(error, sqlite3.Error | OSError):
-            raise Unavailable(f"The database cannot be copied: {error}.") from error
+            why = reason(error) if isinstance(error, OSError) else error
+            raise Unavailable(f"The database cannot be copied: {why}.") from error
         raise
 
 
@@ -155,7 +157,8 @@ def writing_copy(target: Path) -> Generator[SqliteFilling]:
     except BaseException as error:
         target.unlink(missing_ok=True)
         if isinstance(error, sqlite3.Error | OSError):
-            raise Unavailable(f"The database cannot be copied: {error}.") from error
+            why = reason(error) if isinstance(error, OSError) else error
+            raise Unavailable(f"The database cannot be copied: {why}.") from error
         raise
 
 
@@ -168,7 +171,7 @@ def _create(target: Path) -> None:
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise Unavailable(f"{target} cannot be written: {error.strerror}.") from error
+        raise Unavailable(f"{unwritable(target, error)}.") from error
 
 
 def _more(path: Path) -> str:

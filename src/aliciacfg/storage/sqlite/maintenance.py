@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aliciacfg.errors import Unavailable
+from aliciacfg.file_errors import reason
 from aliciacfg.model.records import ChainedRow
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain, MalformedRow
@@ -165,7 +166,8 @@ def verify_file(
             findings = verify_rows(connection, chain, between)
     except (sqlite3.Error, OSError) as error:
         if not isinstance(error, sqlite3.Error) or not is_damage(error):
-            raise Unavailable(f"The store cannot be read: {error}.") from error
+            why = reason(error) if isinstance(error, OSError) else error
+            raise Unavailable(f"The store cannot be read: {why}.") from error
         findings = Findings()
         damage.append(str(error))
     return dataclasses.replace(findings, damage=damage)

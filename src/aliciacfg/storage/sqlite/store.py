@@ -18,6 +18,7 @@ import aiosqlite
 import structlog
 
 from aliciacfg.errors import Blocked, Damaged, Unavailable, Unconfirmed
+from aliciacfg.file_errors import unreadable
 from aliciacfg.model.records import (
     Applied,
     Audited,
@@ -146,7 +147,7 @@ class SqliteStore:
                 return False
             raise unusable(self._path, why if may_pass(error) else error) from error
         except OSError as error:
-            raise StoreError(f"{self._path} cannot be read: {error}") from error
+            raise StoreError(unreadable(self._path, error)) from error
         return True
 
     async def _open_to_write(self) -> None:
