@@ -7,6 +7,8 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 SUFFIX = ".new"
 """The suffix of temporary files, whose names begin with a dot."""
@@ -91,6 +93,109 @@ def create_file(path: Path, content: bytes, *, mode: int) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+class FilesTogether:
+    """Changes of several files, in a ``with`` block; if it raises, all is as it was before.
+
+    Where a file cannot be put back, the others are, and the error that names it is the one that is raised.
+    """
+
+    def __init__(self) -> None:
+        # Backwards: what new files took of a full disk is free for those that come back.
+        self._undo = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._undo.pop_all()
+        else:
+            self._undo.__exit__(kind, error, traceback)
+
+    def make_directory(self, path: Path, *, mode: int = 0o777) -> None:
+        """Make a directory and those above it, unless they exist.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        made: list[Path] = []
+        try:
+            make_directory(path, made=made, mode=mode)
+        finally:
+            for directory in made:
+                self._undo.callback(_remove_if_empty, directory)
+
+    def replace(self, path: Path, content: bytes, *, mode: int | None = None) -> None:
+        """Write a file, as ``replace_file`` does.
+
+        Raises:
+            OSError: It cannot be read or written.
+        """
+        before = path.read_bytes() if path.exists() else None
+        replace_file(path, content, mode=mode)
+        self._undo.callback(_put_back, path, before)
+
+    def create(self, path: Path, content: bytes) -> None:
+        """Write a new file, which gets the owner of its directory; it is not durable yet.
+
+        Raises:
+            FileExistsError: There is a file, or a link.
+            OSError: It cannot be written.
+        """
+        with path.open("xb") as file:
+            self._undo.callback(_put_back, path, None)
+            give_to_owner(file.fileno(), path.parent)
+            file.write(content)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file.
+
+        Raises:
+            OSError: It cannot be read or removed.
+        """
+        before = path.read_bytes()
+        path.unlink()
+        self._undo.callback(_put_back, path, before)
+
+
+def _put_back(path: Path, content: bytes | None) -> None:
+    """Give a file its content from before; None removes it."""
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        replace_file(path, content)
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def make_directory(path: Path, *, made: list[Path], mode: int = 0o777) -> None:
+    """Make a directory and those above it, unless they exist; they belong to the owner of the one that does.
+
+    Args:
+        path: The directory.
+        made: Gets the directories that are made, outer ones first.
+        mode: The permissions of the directory, of which the umask takes some.
+
+    Raises:
+        OSError: One cannot be made.
+    """
+    if path.exists():
+        return
+    make_directory(path.parent, made=made)
+    path.mkdir(mode=mode)
+    made.append(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
 
 
 def try_to_replace(path: Path) -> None:

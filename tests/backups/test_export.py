@@ -1,13 +1,16 @@
 """A home as plain files, and the same home made of them again."""
 
 import asyncio
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aliciacfg import atomic_files
 from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.export import Exported, export
 from aliciacfg.backups.import_home import Imported, import_home
@@ -29,7 +32,7 @@ KEY = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
 
 async def export_home(home: Home, directory: Path) -> Exported:
     """An export while no daemon runs, of a copy of its database."""
-    copy = directory.with_name(f"{directory.name}-copy")
+    copy = home.database.parent.with_name("copy")
     shutil.copytree(home.database.parent, copy)
     try:
         return await export(directory, copy, home.settings())
@@ -152,6 +155,36 @@ async def test_an_export_changes_only_what_changed(home: Home, tmp_path: Path):
     assert result.removed == ["overlays/dev/siren.yaml"]
     kept = [line for line in before["overlays/dev/lamp.yaml"].splitlines() if "api_key" in line]
     assert kept == [line for line in tree(directory)["overlays/dev/lamp.yaml"].splitlines() if "api_key" in line]
+
+
+async def test_an_export_that_runs_out_of_disk_leaves_the_directory_as_it_was(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A new one is not there, and the next export makes it; of an earlier one no file is changed, none is removed."""
+    directory = tmp_path / "in" / "export"
+    written = atomic_files.replace_file
+
+    def full(path: Path, content: bytes, *, mode: int | None = None) -> None:
+        if path.name == "lamp.yaml" and path.parent.name == "dev":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        written(path, content, mode=mode)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(atomic_files, "replace_file", full)
+        with pytest.raises(ArchiveError, match=r"overlays/dev/lamp\.yaml cannot be written: No space left"):
+            await export_home(home, directory)
+    assert not directory.parent.exists()
+    await export_home(home, directory)
+    before = tree(directory)
+    async with home.core() as core:
+        await core.ask("patch", "lamp", environment="dev", patch={"settings": {"level": 4}})
+        await core.ask("delete", "siren", environment="dev")
+    home.write("environments/dev.yaml", "services: {lamp: {settings: {pin_token: '4321'}}}\n")
+    with monkeypatch.context() as disk:
+        disk.setattr(atomic_files, "replace_file", full)
+        with pytest.raises(ArchiveError, match="No space left"):
+            await export_home(home, directory)
+    assert tree(directory) == before
 
 
 async def test_only_an_empty_home_is_imported_into(home: Home, tmp_path: Path):

@@ -64,7 +64,10 @@ def test_the_variable_names_the_file(directory: Path, monkeypatch: pytest.Monkey
     ("arguments", "problem"),
     [
         (["get"], "'get' cannot name a service"),
-        (["bell", "--key-file", "none/bell.key"], "none/bell.key cannot be written: there is no directory none; make it first"),
+        (
+            ["bell", "--key-file", "none/bell.key"],
+            "none/bell.key cannot be written: there is no directory none;",
+        ),
         (["bell", "--key-file", "readable.key", "--add"], "chmod 600"),
         (["bell", "--key-file", "link.key", "--add"], "cannot be written: it is a link"),
     ],

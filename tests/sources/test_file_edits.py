@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg import atomic_files
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.errors import SourceError
-from aliciacfg.sources import file_edits
 from aliciacfg.sources.file_edits import FileEdits
 
 DISK_BYTES = 1200
@@ -95,7 +95,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         replace_file(path, content, mode=mode)
 
-    monkeypatch.setattr(file_edits, "replace_file", replace)
+    monkeypatch.setattr(atomic_files, "replace_file", replace)
     return files
 
 
@@ -128,14 +128,14 @@ def test_one_that_cannot_be_put_back_keeps_none_of_the_others(
         made.environment(name).write_text(f"# {name}\n")
     before = small_disk()
     written = texts(made, {"base.yaml": 50, "dev.yaml": 60, "prod.yaml": 1100})
-    replace = file_edits.replace_file
+    replace = atomic_files.replace_file
 
     def hindered(path: Path, content: bytes, *, mode: int | None = None) -> None:
         if content.decode() == before["dev.yaml"]:
             raise OSError(errno.EIO, "Input/output error", str(path))
         replace(path, content, mode=mode)
 
-    monkeypatch.setattr(file_edits, "replace_file", hindered)
+    monkeypatch.setattr(atomic_files, "replace_file", hindered)
     with pytest.raises(OSError, match=r"Input/output error: .*dev\.yaml"):
         made.write()
     assert small_disk() == {**before, "dev.yaml": written["dev.yaml"]}
@@ -152,7 +152,7 @@ def test_an_interrupt_in_the_middle_leaves_what_was_there(tmp_path: Path, monkey
             raise KeyboardInterrupt
         replace_file(path, content, mode=mode)
 
-    monkeypatch.setattr(file_edits, "replace_file", interrupted)
+    monkeypatch.setattr(atomic_files, "replace_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made.write()
     assert made.base().read_text() == "# mine\n"

@@ -57,11 +57,12 @@ def test_a_disk_that_becomes_full_leaves_no_part_of_a_home(tmp_path: Path):
     # Room for .gitignore, and for a part of base.yaml.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            lay_out(tmp_path, "door_bell")
+        for home in (tmp_path, tmp_path / "new" / "home"):
+            with pytest.raises(OSError, match="File too large"):
+                lay_out(home, "door_bell")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert files_of(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
     assert lay_out(tmp_path, "door_bell").unprotected == []
 
 

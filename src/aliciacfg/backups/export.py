@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aliciacfg import documents
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import FilesTogether
 from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.files import ENVIRONMENTS, SCHEMAS, HomeFiles, collect
 from aliciacfg.core.restore import ACTIVE
@@ -149,16 +149,22 @@ def _yaml(document: JsonObject) -> bytes:
 
 
 def _write(directory: Path, wanted: Mapping[str, bytes], before: Mapping[str, bytes], result: Exported) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in sorted(wanted.items()):
-        if before.get(name) != content:
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, content, mode=None if path.exists() else _MODE)
-            result.written.append(name)
-    for name in sorted(before.keys() - wanted.keys()):
-        (directory / name).unlink()
-        result.removed.append(name)
+    """Bring the directory up to date; if that fails, it is as it was before.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with FilesTogether() as files:
+        files.make_directory(directory, mode=0o700)
+        for name, content in sorted(wanted.items()):
+            if before.get(name) != content:
+                path = directory / name
+                files.make_directory(path.parent)
+                files.replace(path, content, mode=None if path.exists() else _MODE)
+                result.written.append(name)
+        for name in sorted(before.keys() - wanted.keys()):
+            files.remove(directory / name)
+            result.removed.append(name)
 
 
 def overlays_in(tree: Mapping[str, bytes]) -> list[Overlay]:

@@ -2,12 +2,11 @@
 
 import stat
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import UnsetType
 
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import FilesTogether
 from aliciacfg.documents import Json, JsonObject, escape, find, has, yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
@@ -108,13 +107,9 @@ class FileEdits:
         if changed:
             message = "was changed by somebody else meanwhile, so nothing was written; run this again"
             raise SourceError(SourceProblem(str(path), None, message) for path in changed)
-        # It undoes backwards: what new files took of a full disk is free for those that come back.
-        with ExitStack() as undo:
+        with FilesTogether() as files:
             for path, text in self.texts.items():
-                before = path.read_bytes() if path.exists() else None
-                replace_file(path, text.encode(), mode=_mode(path))
-                undo.callback(_put_back, path, before)
-            undo.pop_all()
+                files.replace(path, text.encode(), mode=_mode(path))
 
     def _text(self, path: Path) -> str:
         if path in self.texts:
@@ -129,14 +124,6 @@ class FileEdits:
 
 def _read(path: Path) -> str | None:
     return read_text(path, str(path)) if path.exists() else None
-
-
-def _put_back(path: Path, content: bytes | None) -> None:
-    """Give a file its content from before; None removes it."""
-    if content is None:
-        path.unlink(missing_ok=True)
-    else:
-        replace_file(path, content)
 
 
 def _document(text: str, path: Path) -> Json:

@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
-from aliciacfg.atomic_files import give_to_owner
+from aliciacfg.atomic_files import FilesTogether
 from aliciacfg.errors import AliciacfgError
 
 Example = Literal["door_bell", "alicia"]
@@ -56,30 +56,21 @@ def lay_out(directory: Path, example: Example) -> NewHome:
 
     Raises:
         FilesExist: Files of a home are there already; nothing was written.
-        OSError: A directory or file cannot be written; no file was.
+        OSError: A directory or file cannot be written; none was.
     """
     wanted = dict(_files(example))
     _check_free(directory, wanted)
-    for name in (ENVIRONMENTS, SCHEMAS):
-        (directory / name).mkdir(parents=True, exist_ok=True)
     unprotected: list[str] = []
     if os.path.lexists(directory / _IGNORED):
         there = (directory / _IGNORED).read_text("utf-8", "replace")
         unprotected = _missing_lines(there, wanted.pop(_IGNORED).decode())
-    created: list[str] = []
-    try:
+    # A part of a home is none, and an empty .gitignore would let git take the secrets.
+    with FilesTogether() as files:
+        for name in (ENVIRONMENTS, SCHEMAS):
+            files.make_directory(directory / name)
         for name, content in wanted.items():
-            path = directory / name
-            with path.open("xb") as file:
-                created.append(name)
-                give_to_owner(file.fileno(), path.parent)
-                file.write(content)
-    except BaseException:
-        # A part of a home is none, and an empty .gitignore would let git take the secrets.
-        for name in created:
-            (directory / name).unlink()
-        raise
-    return NewHome(created, unprotected)
+            files.create(directory / name, content)
+    return NewHome(list(wanted), unprotected)
 
 
 def _check_free(directory: Path, wanted: dict[str, bytes]) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from aliciacfg.atomic_files import give_to_owner, replace_file, try_to_replace
+from aliciacfg.atomic_files import make_directory, replace_file, try_to_replace
 
 _log = structlog.get_logger(__name__)
 
@@ -136,7 +136,7 @@ def _complete(directory: Path) -> str:
         path.rename(directory / path.name)
     for name, target in plan.written.items():
         path = Path(target)
-        _make_directory(path.parent)
+        make_directory(path.parent, made=[])
         replace_file(path, (moved / name).read_bytes(), mode=None if path.exists() else 0o644)
     for target in plan.removed:
         Path(target).unlink(missing_ok=True)
@@ -156,31 +156,13 @@ def _try_out(targets: Collection[Path]) -> None:
     made: list[Path] = []
     try:
         for target in targets:
-            made += _make_directory(target.parent)
+            make_directory(target.parent, made=made)
         for target in targets:
             try_to_replace(target)
     finally:
         for path in reversed(made):
             with contextlib.suppress(OSError):
                 path.rmdir()
-
-
-def _make_directory(path: Path) -> list[Path]:
-    """Make a directory and those above it, unless they exist; they belong to the owner of the one that does.
-
-    Returns:
-        The directories that were made, outer ones first.
-    """
-    if path.exists():
-        return []
-    made = _make_directory(path.parent)
-    path.mkdir()
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        give_to_owner(descriptor, path.parent)
-    finally:
-        os.close(descriptor)
-    return [*made, path]
 
 
 def _plan(directory: Path) -> Plan:
