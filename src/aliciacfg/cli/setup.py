@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -50,10 +51,15 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
     """
     from aliciacfg.mqtt.broker.files import is_complete
 
+    new = not directory.exists()
     try:
         with exit_on_error():
             _set_up(options.daemon_settings(flags).settings, directory, user)
     except SystemExit as end:
+        if new:
+            # Removes it only if nothing is in it.
+            with suppress(OSError):
+                directory.rmdir()
         # Without both files the broker cannot start, so there is nothing to keep.
         if not or_keep or end.code != EXIT_CODES["validation_failed"] or not is_complete(directory):
             raise

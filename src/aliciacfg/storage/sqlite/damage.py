@@ -64,23 +64,27 @@ def unusable(path: Path, error: sqlite3.Error) -> StoreError:
         return StoreError(f"{path} cannot be used: {error}; {RESTORE}")
     if not path.exists():
         return not_created(path, error)
-    return StoreError(
-        f"{path} can neither be written nor read: {error}; see whether the disk is full or failing, and whether this "
-        "user may read and write there"
-    )
+    return StoreError(f"{path} can neither be written nor read: {error}; {_remedy(error)}")
 
 
 def not_upgraded(path: Path, error: sqlite3.Error) -> StoreError:
     """Return the error that says why a database of an older version cannot be used, and what to do."""
-    return StoreError(
-        f"{path} is of an older aliciacfg and cannot be upgraded: {error}; see whether the disk is full or read-only, "
-        "and whether this user may write there"
-    )
+    return StoreError(f"{path} is of an older aliciacfg and cannot be upgraded: {error}; {_remedy(error)}")
 
 
 def not_created(path: Path, error: sqlite3.Error) -> StoreError:
     """Return the error that says why there is no database, and what to do."""
-    return StoreError(
-        f"{path} cannot be created: {error}; see whether the disk is full or read-only, and whether this user may "
-        "write there"
-    )
+    return StoreError(f"{path} cannot be created: {error}; {_remedy(error)}")
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    """Return what to do about an error that may pass; SQLite tells less than the operating system."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return "free some space"
+        case sqlite3.SQLITE_IOERR:
+            return "see whether the disk is full or failing (`df`, `dmesg`)"
+        case sqlite3.SQLITE_READONLY:
+            return "see whether the disk is mounted read-only, and whether this user may write there"
+        case _:
+            return "see whether the disk is full or read-only, and whether this user may read and write there"
