@@ -233,8 +233,8 @@ async def _finish_start(core: Core, settings: Settings, *, complete: bool) -> No
         if core.queue.healthy:
             try:
                 complete = await _start(core, settings)
-            except SourceError as error:
-                _log.error("files_refused", problems=[str(problem) for problem in error.problems])
+            except SourceError:
+                # It is reported where the files are refused.
                 return
 
 
@@ -267,8 +267,9 @@ async def _taken_over(load: Awaitable[ReloadResult]) -> bool:
         return True
     except FilesVanished as error:
         _log.warning("files_vanished", problems=[str(problem) for problem in error.problems])
-    except SourceError as error:
-        _log.error("files_refused", problems=[str(problem) for problem in error.problems])
+    except SourceError:
+        # It is reported where the files are refused.
+        return True
     except OperationError as error:
         _log.error("files_not_loaded", reason=error.message, remedy="none needed; it is tried again")
         return False

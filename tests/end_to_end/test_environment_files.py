@@ -170,6 +170,10 @@ def test_all_problems_of_an_edit_are_listed_with_file_and_line(home: Daemon):
     second = next(number for number, line in enumerate(lines, 1) if "host: ''" in line)
     assert any(f"base.yaml:{first}" in text and "/api_config/port" in text for text in reported)
     assert any(f"base.yaml:{second}" in text and "/mqtt_config/host" in text for text in reported)
+    # Health has the alert about it and the drift; the log says it once.
+    wait_until(lambda: home.http("GET", "/health").json["drift"] == 1)
+    assert "validation_failed" in home.http("GET", "/health").json["alerts"]
+    assert len([line for line in home.log.read_text().splitlines() if "base.yaml" in line]) == 1
 
 
 async def test_the_alert_of_a_refused_edit_names_every_problem(home: Daemon):

@@ -114,3 +114,14 @@ async def test_events_that_all_differ_are_told_each(
         for number in range(4):
             alerts.emit("tamper", f"Somebody wrote {number}.")
     assert [alert.message[-2] for alert in heard] == ["0", "1", "2", "3", "2", "3"]
+
+
+def test_what_the_log_has_already_is_not_logged_again(alerts: Alerts, heard: list[Alert]):
+    """Every other listener gets it all the same."""
+    logged: list[Alert] = []
+    alerts.log_with(logged.append)
+    alerts.emit("drift", "It was changed.", logged=True)
+    alerts.raise_("validation_failed", "It was refused.", logged=True)
+    alerts.emit("tamper", "Somebody wrote.")
+    assert [alert.kind for alert in heard] == ["drift", "validation_failed", "tamper"]
+    assert [alert.kind for alert in logged] == ["tamper"]

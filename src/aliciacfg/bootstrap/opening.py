@@ -56,7 +56,7 @@ async def open_core(
         Unavailable: The database cannot be read.
     """
     alerts = Alerts(time.time)
-    alerts.listen(_log_alert)
+    alerts.log_with(_log_alert)
     shared_keys = shared_keys_of(settings, serves=True) if database is None else None
     keys = await _open_keys(shared_keys or FileKeyStore(data.key_file))
     async with AsyncExitStack() as stack:
@@ -130,7 +130,9 @@ async def _record_adoption(note: AdoptionNote, queue: WriteQueue) -> None:
 def _log_alert(alert: Alert) -> None:
     """Log an alert; of its problems those that its message does not name, each once."""
     texts = (
-        f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message for problem in alert.problems
+        f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message
+        for problem in alert.problems
+        if problem.message not in alert.message
     )
-    more = [text for text in dict.fromkeys(texts) if text not in alert.message]
+    more = list(dict.fromkeys(texts))
     _log.warning("alert", kind=alert.kind, service=alert.service, message=alert.message, problems=more or None)

@@ -181,10 +181,9 @@ class DriftChecks:
             return
         changed = [path for path in seen.keys() | in_force.keys() if seen.get(path) != in_force.get(path)]
         names = [*self._reloads.refused_schemas, *(label(path) for path in sorted(changed))]
-        self._drift.replace(
-            "file",
-            {name: _changed(name) for name in names[:_MAX_FINDINGS]},
-        )
+        # What keeps an edit out of force was logged where it was refused.
+        logged = self._reloads.degraded is not None
+        self._drift.replace("file", {name: _changed(name, logged=logged) for name in names[:_MAX_FINDINGS]})
 
     def _compare_replicas(self, rows: Sequence[Replica]) -> None:
         """Note what daemons of the home have on their disks beside what serves.
@@ -205,8 +204,8 @@ class DriftChecks:
         self._drift.replace("file", dict(list(found.items())[:_MAX_FINDINGS]))
 
 
-def _changed(name: str) -> Finding:
-    return Finding(f"{name} was changed, but the version before the change is in force.")
+def _changed(name: str, *, logged: bool = False) -> Finding:
+    return Finding(f"{name} was changed, but the version before the change is in force.", logged=logged)
 
 
 def _damaged(damage: Sequence[str]) -> str:

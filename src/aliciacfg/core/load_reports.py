@@ -59,6 +59,7 @@ class LoadReports:
 
     def refused(self, error: SourceError) -> str:
         """Report that files were refused; return the first reason."""
+        _log.error("files_refused", problems=[str(problem) for problem in error.problems])
         self._alerts.clear("file_vanished")
         first = str(error.problems[0]) if error.problems else "nothing is wrong"
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
@@ -69,6 +70,7 @@ class LoadReports:
             # Health needs no permission, and a problem may quote a value.
             shown="The files were refused; the previous configurations stay in force; `aliciacfg check` "
             f"lists what is wrong ({len(error.problems)})",
+            logged=True,
         )
         return first
 

@@ -319,7 +319,6 @@ class Reloads:
             except SourceError as error:
                 served.refuse(changes)
                 self._degrade(error)
-                _log.error("files_refused", problems=[str(problem) for problem in error.problems])
                 return
             self._accepted()
             self._note_schemas(load)

@@ -45,6 +45,7 @@ class Alerts:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._listeners: list[Callable[[Alert], None]] = []
+        self._log: Callable[[Alert], None] | None = None
         # By kind, with ":" and what distinguishes conditions of one kind.
         self._active: dict[str, Alert] = {}
         # When each condition began, by the same key.
@@ -73,14 +74,34 @@ class Alerts:
         """Call ``listener`` with every alert from now on."""
         self._listeners.append(listener)
 
-    def emit(self, kind: str, message: str, *, service: str | None = None, problems: Sequence[Problem] = ()) -> None:
-        """Raise an alert about an event."""
+    def log_with(self, log: Callable[[Alert], None]) -> None:
+        """Call ``log`` with every alert that has no line of its own in the log."""
+        self._log = log
+
+    def emit(
+        self,
+        kind: str,
+        message: str,
+        *,
+        service: str | None = None,
+        problems: Sequence[Problem] = (),
+        logged: bool = False,
+    ) -> None:
+        """Raise an alert about an event.
+
+        Args:
+            kind: As in ``Alert``.
+            message: As in ``Alert``.
+            service: As in ``Alert``.
+            problems: As in ``Alert``.
+            logged: Whether the log has a line about it already.
+        """
         event = Alert(kind, message, 0.0, service=service, problems=tuple(problems))
         if event in self._again:
             self._again[event] += 1
             return
         self._count_from_now(event)
-        self._notify(event)
+        self._notify(event, logged=logged)
 
     def report_counted(self) -> None:
         """Raise an alert about each event that came again since its last one, and begin to count anew."""
@@ -102,10 +123,11 @@ class Alerts:
         if len(self._again) < _MAX_COUNTED:
             self._again[event] = 0
 
-    def _notify(self, event: Alert) -> Alert:
-        """Pass an event to the listeners as an alert of now; return the alert."""
+    def _notify(self, event: Alert, *, logged: bool = False) -> Alert:
+        """Pass an event to the listeners as an alert of now, and to the log unless it is there; return the alert."""
         alert = msgspec.structs.replace(event, timestamp=self._clock())
-        for listener in self._listeners:
+        log = [] if self._log is None or logged else [self._log]
+        for listener in [*log, *self._listeners]:
             try:
                 listener(alert)
             except Exception:  # noqa: BLE001 - a boundary: alerts are raised where an error would end the daemon
@@ -121,6 +143,7 @@ class Alerts:
         service: str | None = None,
         problems: Sequence[Problem] = (),
         shown: str | None = None,
+        logged: bool = False,
     ) -> None:
         """Raise an alert about a condition, which stays active until ``clear``.
 
@@ -133,13 +156,14 @@ class Alerts:
             service: As in ``Alert``.
             problems: As in ``Alert``.
             shown: The message for all readers of health, if ``message`` is for administrators only.
+            logged: Whether the log has a line about it already.
         """
         name = f"{kind}:{of}" if of else kind
         known = self._active.get(name)
         if known is None or known.message != message or known.problems != tuple(problems):
             self._public[name] = message if shown is None else shown
             event = Alert(kind, message, 0.0, service=service, problems=tuple(problems))
-            self._active[name] = self._notify(event)
+            self._active[name] = self._notify(event, logged=logged)
             self._since.setdefault(name, self._active[name].timestamp)
 
     def clear(self, kind: str, *, of: str = "") -> None:

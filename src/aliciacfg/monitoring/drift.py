@@ -19,10 +19,12 @@ class Finding(msgspec.Struct, frozen=True):
     Attributes:
         message: What was found and what to do.
         service: The service concerned, if there is one.
+        logged: Whether the log has a line about its cause already.
     """
 
     message: str
     service: str | None = None
+    logged: bool = False
 
 
 class Drift:
@@ -50,7 +52,9 @@ class Drift:
         """The number of current findings of each kind."""
         return {kind: sum(1 for known, _ in self._items if known == kind) for kind in KINDS}
 
-    def report(self, kind: DriftKind, subject: str, message: str, *, service: str | None = None) -> None:
+    def report(
+        self, kind: DriftKind, subject: str, message: str, *, service: str | None = None, logged: bool = False
+    ) -> None:
         """Add a finding, or replace the message of a known one.
 
         Args:
@@ -58,6 +62,7 @@ class Drift:
             subject: The topic, file, row or instance that differs.
             message: What was found and what to do.
             service: The service concerned, if there is one.
+            logged: Whether the log has a line about its cause already.
         """
         key = (kind, subject)
         known = self._items.get(key)
@@ -68,7 +73,7 @@ class Drift:
             return
         self._items[key] = DriftItem(kind=kind, subject=subject, message=message, since=self._clock(), service=service)
         self.found[kind] += 1
-        self._alerts.emit("drift", message, service=service)
+        self._alerts.emit("drift", message, service=service, logged=logged)
 
     def remove(self, kind: DriftKind, subject: str) -> None:
         """Remove a finding, if there is one."""
@@ -80,4 +85,4 @@ class Drift:
             if known == kind and subject not in findings:
                 self.remove(kind, subject)
         for subject, finding in findings.items():
-            self.report(kind, subject, finding.message, service=finding.service)
+            self.report(kind, subject, finding.message, service=finding.service, logged=finding.logged)
