@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aliciacfg.api.answers.health import HealthAnswer
     from aliciacfg.cli.output import Line
     from aliciacfg.diagnosis.finding import Finding
-    from aliciacfg.settings import Settings
+    from aliciacfg.settings import Resolved, Settings
 
 _STYLES = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
 _ABOUT_WIDTH = 10
@@ -44,9 +44,9 @@ def doctor(target: Target, *, verbose: bool, **flags: str | None) -> None:
     """
     from aliciacfg.diagnosis.finding import fails
 
-    settings = options.daemon_settings(flags).settings
+    resolved = options.daemon_settings(flags)
     with exit_on_error():
-        found = list(_findings(target, settings))
+        found = list(_findings(target, resolved))
     output.print_result(
         msgspec.to_builtins(found),
         lambda: _lines(found, verbose=verbose),
@@ -56,18 +56,19 @@ def doctor(target: Target, *, verbose: bool, **flags: str | None) -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
+def _findings(target: Target, resolved: "Resolved") -> "Iterator[Finding]":
     from aliciacfg.diagnosis import data, files, open_secrets, ports, running
     from aliciacfg.diagnosis.finding import fail, ok, warn
     from aliciacfg.storage.data_directory import is_in_use
 
+    settings = resolved.settings
     directory = Path(settings.data_dir)
     health = _health_of(settings)
     answered = time.time()
     yield from _broker_findings(target, health, settings.data_dir)
     if health is not None:
         yield from running.look_at_health(health, now=answered)
-        yield running.look_at_access(health)
+        yield running.look_at_access(health, dev=requests.dev_port(resolved) is not None)
     elif is_in_use(directory):
         remedy = "wait if it is starting or stopping; see its log (`journalctl -u aliciacfg`)"
         yield fail("daemon", f"a process holds {directory}, but no daemon answers there", remedy)

@@ -246,12 +246,17 @@ def _broker_user() -> str | None:
     return name if found.explicit("mqtt_username") and names.is_caller_name(name) else None
 
 
-def other_port(resolved: "Resolved") -> str | None:
-    """Return what to say if MQTT_PORT is not the port of the broker that ``serve --dev`` uses here."""
+def dev_port(resolved: "Resolved") -> int | None:
+    """Return the port of the broker that ``serve --dev`` chose here; None if none runs here, or the broker is set."""
     from aliciacfg.mqtt.broker.dev_port import read_port
 
+    return None if resolved.explicit("mqtt_broker") else read_port(Path(resolved.settings.data_dir))
+
+
+def other_port(resolved: "Resolved") -> str | None:
+    """Return what to say if MQTT_PORT is not the port of the broker that ``serve --dev`` uses here."""
     found = resolved.settings
-    noted = None if resolved.explicit("mqtt_broker") else read_port(Path(found.data_dir))
+    noted = dev_port(resolved)
     if noted is None or not resolved.explicit("mqtt_port") or found.mqtt_port == noted:
         return None
     return (

@@ -46,9 +46,20 @@ def look_at_health(health: HealthAnswer, *, now: float) -> Iterator[Finding]:
         yield ok("clock", "this machine and the daemon agree")
 
 
-def look_at_access(health: HealthAnswer) -> Finding:
-    """Check whether access rules are in force, as a daemon says it."""
+def look_at_access(health: HealthAnswer, *, dev: bool) -> Finding:
+    """Check whether access rules are in force, as a daemon says it.
+
+    Args:
+        health: What it answered just now.
+        dev: Whether it uses the broker of ``serve --dev``, which takes no access list.
+    """
     kinds = {kind.partition(":")[0]: message for kind, message in health.alerts.items()}
+    if dev and "acl_missing" in kinds and "access_closed" not in kinds:
+        return warn(
+            "access",
+            "the broker of `serve --dev` proves no caller: over MQTT, requests only read, and see no secrets",
+            "use HTTP with a token: ALICIACFG_TOKEN=… aliciacfg --http URL …",
+        )
     for kind in ("access_closed", "acl_missing"):
         if kind in kinds:
             return fail("access", kinds[kind], "`aliciacfg setup DIRECTORY` writes the list")
