@@ -73,12 +73,14 @@ def test_a_directory_that_others_can_write(data: Path):
 
 
 def test_what_is_left_over(data: Path):
-    """Of a restore or a backup that was interrupted."""
+    """Of a restore or a backup that was interrupted; and earlier states, with the command that removes them."""
+    (data / "before-restore-1").mkdir()
     (data / ".replacement-decided").mkdir()
     (data / ".snapshot-0a1b").mkdir()
     messages = " ".join(finding.message for finding in look_at_data(data) if finding.about == "leftovers")
     assert ".replacement-decided" in messages
     assert ".snapshot-0a1b" in messages
+    assert f"rm -r {data / 'before-restore-1'}" in remedies(data)
 
 
 def test_a_clock_that_is_behind(data: Path):

@@ -1,5 +1,6 @@
 """The commands ``backup`` and ``restore``."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -21,7 +22,7 @@ from aliciacfg.errors import DataDirectoryInUse
 from aliciacfg.file_errors import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aliciacfg.backups.archive import Manifest
     from aliciacfg.backups.restore import Restored
@@ -283,7 +284,24 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     )
     if not dry_run:
         lines.append("start the daemon again; it publishes everything")
+        lines += _removal_lines(result)
     return lines
+
+
+def _removal_lines(result: "Restored") -> "Iterator[Line]":
+    """Yield how to remove what is kept of earlier states, which nothing removes by itself."""
+    commands = [f"rm -r {shlex.quote(result.kept_in)}"] if result.kept_in else []
+    if result.kept_tables:
+        commands.append(f"DROP SCHEMA {result.kept_tables} CASCADE, in psql")
+    if commands:
+        yield f"the state before holds secrets; when all is well, remove it: {'; '.join(commands)}"
+    earlier = len(list(Path(result.kept_in).parent.glob("before-*"))) - 1 if result.kept_in else 0
+    if earlier > 0:
+        yield f"`aliciacfg doctor` names {counted(earlier, 'earlier state')} that {_is(earlier)} kept as well"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _new_passphrase(file: Path | None) -> str:

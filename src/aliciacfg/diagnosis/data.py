@@ -1,6 +1,7 @@
 """The data directory: owner and modes, keys, database, what was left behind, and the disk it is on."""
 
 import os
+import shlex
 import shutil
 import stat
 import time
@@ -178,7 +179,7 @@ def _look_at_leftovers(data: Path) -> Iterator[Finding]:
         yield warn(
             "leftovers",
             f"an earlier state of this home is kept ({', '.join(kept)})",
-            f"if all is well, remove it from {data}: it holds secrets",
+            f"it holds secrets; if all is well: rm -r {' '.join(shlex.quote(str(data / name)) for name in kept)}",
         )
     future = [path.name for path in data.iterdir() if path.stat().st_mtime > time.time() + _CLOCK_SECONDS]
     if future:
