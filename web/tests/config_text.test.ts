@@ -40,6 +40,8 @@ test("YAML is read by its own rules, and only what JSON can say", () => {
     })
     .join("\n")}`;
   assert.throws(() => readText(bomb, "yaml"), /too large/);
+  // The place is said once, by who shows the message.
+  assert.throws(() => readText("a: 1\na: 2\n", "yaml"), { message: "Map keys must be unique.", at: 5 });
 });
 
 test("what is no JSON names the place", () => {

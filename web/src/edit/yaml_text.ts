@@ -52,9 +52,16 @@ export function formatYaml(value: Json): string {
  * @throws TextError if it is not YAML, or holds what JSON cannot say.
  */
 export function parseYaml(text: string): Json {
-  const document = parseDocument(text, { uniqueKeys: true, intAsBigInt: true, version: "1.2", schema: "core" });
+  const document = parseDocument(text, {
+    uniqueKeys: true,
+    intAsBigInt: true,
+    version: "1.2",
+    schema: "core",
+    // Its place is said apart from the message.
+    prettyErrors: false,
+  });
   const [error] = document.errors;
-  if (error !== undefined) throw new TextError(error.message.split("\n")[0] ?? error.message, error.pos[0]);
+  if (error !== undefined) throw new TextError(error.message.replace(/\.?$/, "."), error.pos[0]);
   if (document.contents === null) throw new TextError("It is empty.", 0);
   return toJson(document.contents, document, { left: MOST_NODES });
 }
