@@ -150,6 +150,8 @@ async def test_it_works_below_a_path_of_another_server(make_daemon: Callable[...
         assert kept
         assert [name for name in kept if not name.startswith("aliciacfg/home/config.")] == []
         assert [each.url for each in console.requests if not each.url.startswith(address)] == []
+        await page.get_by_role("checkbox", name="metrics", exact=True).click()
+        await expect(edits).not_to_contain_text("Your draft was restored.")
         await page.close()
 
 

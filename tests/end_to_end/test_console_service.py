@@ -215,7 +215,7 @@ async def test_a_draft_outlives_the_page_and_has_no_secret(module_daemon: Daemon
     await page.close()
     later = await console.show(module_daemon, "#/services/grok_integration")
     await expect(bar(later)).to_contain_text("Your draft was restored.")
-    discard = bar(later).get_by_role("button", name="Discard …").last
+    discard = bar(later).get_by_role("button", name="Discard …")
     await discard.click()
     await has_address(later, dialog(later), discard)
     await expect(dialog(later)).to_contain_text("1 place of grok_integration in dev.")

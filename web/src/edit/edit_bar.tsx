@@ -40,7 +40,7 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
     <section class="edit-bar" aria-label="Unsent edits" ref={box}>
       <Applied session={session} fate={fate} reviewing={reviewing} onUndo={onUndo} />
       {session.conflicts.value.length === 0 && <Newer session={session} />}
-      <Restored session={session} onDiscard={onDiscard} />
+      <Restored session={session} />
       {session.others.value.map((other) => (
         <Other key={other.tab} session={session} other={other} />
       ))}
@@ -275,11 +275,13 @@ function Newer({ session }: { session: Session }) {
   );
 }
 
-function Restored({ session, onDiscard }: { session: Session; onDiscard: () => void }) {
+/** What the draft is, as long as something of it is there; the line of the edits discards it. */
+function Restored({ session }: { session: Session }) {
   const draft = session.restored.value;
   if (draft === undefined) return null;
   const edits = session.edits.value;
   const untyped = draft.secrets.filter((pointer) => edits.get(pointer)?.kind !== "secret");
+  if (!session.isEdited && untyped.length === 0) return null;
   return (
     <div class="line info" role="status">
       <div>
@@ -294,21 +296,14 @@ function Restored({ session, onDiscard }: { session: Session; onDiscard: () => v
           </p>
         )}
       </div>
-      <div class="buttons">
-        <button
-          type="button"
-          onClick={() => {
-            session.restored.value = undefined;
-          }}
-        >
-          Dismiss
-        </button>
-        {session.isEdited && (
-          <button type="button" onClick={onDiscard}>
-            Discard …
-          </button>
-        )}
-      </div>
+      <button
+        type="button"
+        onClick={() => {
+          session.restored.value = undefined;
+        }}
+      >
+        Dismiss
+      </button>
     </div>
   );
 }
