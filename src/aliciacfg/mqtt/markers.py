@@ -5,7 +5,7 @@ import uuid
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import Connection
+from aliciacfg.mqtt.connection import Connection, Denied
 
 _TIMEOUT_SECONDS = 10.0
 # So many messages within the time are a flood, and the marker is behind them.
@@ -32,7 +32,7 @@ class Markers:
         """Publish a marker and wait until it comes back: what the broker had to send before it has been received.
 
         Raises:
-            BrokerUnavailable: It did not come back.
+            BrokerUnavailable: It did not come back, or the broker refused it.
         """
         topic = f"{self.prefix}{uuid.uuid4().hex}"
         marker = self._waiting[topic] = asyncio.get_running_loop().create_future()
@@ -47,6 +47,11 @@ class Markers:
             raise BrokerUnavailable(
                 f"the broker does not deliver {self.prefix}#; its access list has to let config_service read it"
             )
+        except Denied:
+            # Without the topic of this one marker: the same reason is logged once.
+            raise BrokerUnavailable(
+                f"the broker refuses {self.prefix}#; its access list has to let config_service write it"
+            ) from None
         finally:
             self._waiting.pop(topic, None)
 
