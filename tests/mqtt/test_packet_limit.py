@@ -29,10 +29,18 @@ def test_the_smaller_one_of_both_sides_counts():
 
 
 def test_a_refused_packet_is_above_the_limit():
-    """Mosquitto refuses what is over message_size_limit, and announces nothing."""
+    """Mosquitto refuses what is over message_size_limit, and announces nothing; it may be restarted with another one.
+
+    One that closes the connection over it would close the next one, too.
+    """
     limit = PacketLimit(OWN)
     limit.begin("5", None)
     limit.refused(5_000)
+    limit.refused(9_000)
+    assert limit.bytes == 4_999
+    limit.begin("5", None)
+    assert limit.bytes == OWN
+    limit.refused(5_000, closed=True)
     limit.begin("5", None)
     assert limit.bytes == 4_999
 

@@ -48,7 +48,7 @@ class DoesNotFit(BrokerUnavailable):
     def __init__(self, topic: str, *, size: int, limit: int) -> None:
         super().__init__(
             f"the message on {topic} is a packet of {size} bytes; at most {limit} are allowed. Raise the broker's "
-            "limit (max_packet_size of Mosquitto) and ALICIACFG_MAX_PACKET_BYTES"
+            "limit (max_packet_size and message_size_limit of Mosquitto) and ALICIACFG_MAX_PACKET_BYTES"
         )
         self.topic = topic
         self.size = size
@@ -376,7 +376,7 @@ class Connection:
         """Find out whether a packet that was too large ended the connection."""
         under_way = self._queue.sizes_under_way
         if code == _PACKET_TOO_LARGE and under_way:
-            self.limit.refused(max(under_way))
+            self.limit.refused(max(under_way), closed=True)
         elif code != _KEEP_ALIVE_TIMEOUT:
             self.limit.closed(under_way)
 

@@ -42,7 +42,9 @@ class PacketLimit:
         self._announced: int | None = None
         # Whether the broker cannot announce its limit.
         self._silent = False
-        # Learned from refusals and closed connections, and when.
+        # Learned from acknowledgements of this connection: another one costs no more than to be refused once again.
+        self._refused: int | None = None
+        # Learned from closed connections, and when.
         self._learned: int | None = None
         self._learned_at = 0.0
         # The largest packet that the broker has acknowledged.
@@ -60,13 +62,14 @@ class PacketLimit:
         """Begin a connection, whose CONNACK announced a Maximum Packet Size (MQTT 5 §3.2.2.3.6) or None."""
         self._announced = announced
         self._silent = protocol == "3.1.1"
+        self._refused = None
         if self._learned is not None and self._clock() - self._learned_at > _REMEMBERED_SECONDS:
             self.forget()
         self._set_bytes()
 
     def forget(self) -> None:
         """Forget what was learned: the broker was away, and may have come back with other settings."""
-        self._learned = None
+        self._learned = self._refused = None
         self._accepted = 0
         self._cuts = 0
         self._set_bytes()
@@ -77,13 +80,18 @@ class PacketLimit:
             self._accepted = size
             self._cuts = 0
 
-    def refused(self, size: int) -> None:
-        """Note that the broker refused a packet as too large (MQTT 5 §2.4, 0x95).
+    def refused(self, size: int, *, closed: bool = False) -> None:
+        """Note that the broker refused a packet as too large (MQTT 5 §2.4, 0x95), and whether it closed the connection.
 
         What always fits was not it: no connection is of use without what the daemon says to itself through the broker.
         """
-        if size > _ALWAYS_FIT_BYTES:
+        if size <= _ALWAYS_FIT_BYTES:
+            return
+        if closed:
             self._learn(size - 1)
+        else:
+            self._refused = size - 1 if self._refused is None else min(self._refused, size - 1)
+            self._set_bytes()
 
     def closed(self, under_way: Collection[int]) -> None:
         """Note that the broker closed a connection.
@@ -116,5 +124,5 @@ class PacketLimit:
         self._set_bytes()
 
     def _set_bytes(self) -> None:
-        known = (self._own, self._announced, self._learned)
+        known = (self._own, self._announced, self._refused, self._learned)
         self.bytes = min(limit for limit in known if limit is not None)

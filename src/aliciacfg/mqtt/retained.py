@@ -228,7 +228,8 @@ class Retained:
                 "undelivered",
                 f"{topic} is not published: the message has {len(item.payload)} bytes, and at most {room} are allowed. "
                 "Subscribers keep what they have; HTTP answers the present configuration. Make the configuration "
-                "smaller, or raise the broker's limit (max_packet_size of Mosquitto) and ALICIACFG_MAX_PACKET_BYTES.",
+                "smaller, or raise the broker's limit (max_packet_size and message_size_limit of Mosquitto), restart "
+                "it, and raise ALICIACFG_MAX_PACKET_BYTES.",
                 of=service or item.subject,
                 service=service,
             )
