@@ -55,6 +55,7 @@ def one(value: Any, *, writable: bool = True, **described: Any) -> Entity:
         ("a", {"type": "string", "enum": ["a", "b"]}, "select"),
         ("a", {"enum": ["a", ["b"]]}, "sensor"),
         ("1", {"enum": ["1", 1]}, "sensor"),
+        ("a", {"enum": ["a", "b" * 256]}, "sensor"),
         ("a", {"type": "string", "enum": [str(number) for number in range(101)] + ["a"]}, "sensor"),
         ("text", {"type": "string"}, "sensor"),
     ],

@@ -72,10 +72,14 @@ def test_identifiers_stay_what_they_were(names: list[str], expected: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("Küche.Licht", "kuche_licht"), ("日本", "setting"), ("__a--B9", "a_b9"), ("", "setting")]
-)
+    ("name", "expected"),
+    [
+        ("Küche.Licht", "kuche_licht"), ("日本", "setting"), ("__a--B9", "a_b9"), ("", "setting"),
+        ("a" * 149 + "_" + "b" * 700, "a" * 149),
+    ],
+)  # fmt: skip
 def test_a_slug_is_the_end_of_an_entity_id(name: str, expected: str):
-    """Lower case, and never empty."""
+    """Lower case, never empty, and no longer than an entity id has room for."""
     assert slug(name) == expected
 
 

@@ -227,9 +227,13 @@ def _numbers(schemas: Sequence[JsonObject], keyword: str) -> list[float]:
 
 
 def _options(choices: Sequence[Json]) -> tuple[tuple[str, Json], ...]:
-    """Return label and value of each choice; fewer than there are if two would look the same, or are no scalars."""
+    """Return label and value of each choice; fewer than there are if Home Assistant cannot show them all.
+
+    Then two would look the same, one is no scalar, or one is longer than a state.
+    """
     labels = {label(value): value for value in choices if value is None or isinstance(value, bool | int | float | str)}
-    return tuple(labels.items()) if len(labels) <= _MAX_OPTIONS else ()
+    shown = {text: value for text, value in labels.items() if len(text) <= MAX_STATE_CHARACTERS}
+    return tuple(shown.items()) if len(shown) <= _MAX_OPTIONS else ()
 
 
 def label(value: Json) -> str:

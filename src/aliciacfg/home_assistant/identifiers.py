@@ -17,6 +17,8 @@ _KEPT_LENGTH = 80
 _DIGEST_BYTES = 16
 # What takes the place of the rest of an identifier that is too long; followed by neither a byte nor a name.
 _SHORTENED = "-x"
+# An entity id of Home Assistant has 255 characters at most, with its domain and the name of the service.
+_MAX_SLUG_LENGTH = 150
 _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 _SEPARATORS = re.compile(r"[_.\s-]+")
 
@@ -43,7 +45,7 @@ def slug(*names: str) -> str:
     Unlike ``encode`` it may be the same for different names: Home Assistant then adds a number.
     """
     plain = unicodedata.normalize("NFKD", "_".join(names)).encode("ascii", "ignore").decode()
-    return _NOT_IN_SLUG.sub("_", plain.lower()).strip("_") or "setting"
+    return _NOT_IN_SLUG.sub("_", plain.lower()).strip("_")[:_MAX_SLUG_LENGTH].rstrip("_") or "setting"
 
 
 def title(name: str) -> str:
