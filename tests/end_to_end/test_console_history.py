@@ -101,8 +101,12 @@ async def test_a_rollback_is_reviewed_and_reaches_a_subscriber_by_keyboard(home:
     async with client(home.broker_port) as mqtt:
         await mqtt.subscribe("alicia/config/update/h_back")
         assert (await mqtt.next()).json["revision"] == 3
-        await press(page, row(page, "Revision 1").get_by_role("link", name="Back to it"))
+        link = row(page, "Revision 1").get_by_role("link", name="Back to it")
+        await press(page, link)
         await expect(page.get_by_role("heading", name="Back to the values of revision 1")).to_be_focused()
+        await page.go_back()
+        await expect(page.get_by_role("heading", name="h_back")).to_be_focused()
+        await press(page, link)
         await expect(values(page, "/settings/limit").locator("code")).to_have_text(["3", "1"])
         await console.picture(page, "rollback")
         await tab_to(page, page.get_by_label("Comment"))

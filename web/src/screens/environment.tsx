@@ -1,6 +1,6 @@
 /** One environment: its files, services and problems, and its activation with a dry run before it. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
 import type { RefusedEdit } from "../api/queries.ts";
 import { randomId } from "../edit/random.ts";
@@ -13,7 +13,7 @@ import { publishedLater } from "../ui/broker_away.tsx";
 import { useDeferred } from "../ui/deferred.ts";
 import { Disclosure } from "../ui/disclosure.tsx";
 import { Done } from "../ui/done.tsx";
-import { Await, CommentField, Dialog, ErrorSummary, Field, Heading, Notice } from "../ui/elements.tsx";
+import { Await, CommentField, Dialog, ErrorSummary, Field, Heading, Notice, usePartHeading } from "../ui/elements.tsx";
 import { ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
@@ -207,8 +207,7 @@ interface ActivateProps {
 /** The dry run of an activation, and its confirmation. */
 function Activate({ item, active, onDone }: ActivateProps) {
   const { name } = item;
-  const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus(), []);
+  const heading = usePartHeading();
   // What an earlier visit saw may be out of date.
   const visit = useVisit();
   const plan = useResource(

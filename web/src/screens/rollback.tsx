@@ -1,6 +1,6 @@
 /** The way back to an old revision: what it changes, by a dry run of the daemon, before anything is sent. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import type { Answers, RequestError } from "../api/client.ts";
 import type { JsonObject } from "../api/json.ts";
 import { randomId } from "../edit/random.ts";
@@ -12,7 +12,7 @@ import { invalidate, useResource, useVisit } from "../store/resources.ts";
 import { useTyped } from "../store/typed.ts";
 import { publishedLater } from "../ui/broker_away.tsx";
 import { Differences } from "../ui/differences.tsx";
-import { Await, CommentField, ErrorSummary, Notice, Time } from "../ui/elements.tsx";
+import { Await, CommentField, ErrorSummary, Notice, Time, usePartHeading } from "../ui/elements.tsx";
 import { counted } from "../ui/words.ts";
 import { comparedChanges } from "./changes.ts";
 import { type Basis, compare, document, type Revision } from "./history_queries.ts";
@@ -30,8 +30,7 @@ interface Props {
 }
 
 export function Rollback({ service, env, to, newest, target, onDone }: Props) {
-  const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus(), []);
+  const heading = usePartHeading();
   // What was looked at stays what the rollback is based on, also when somebody changes something meanwhile.
   const [basis, setBasis] = useState<Basis | undefined>(newest);
   const overview = href(route.value.path, { ...route.value.query, back: undefined });

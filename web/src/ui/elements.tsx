@@ -288,6 +288,19 @@ export function Dialog({
   );
 }
 
+/**
+ * Return what to give to the heading of a part that takes the place of another one on a screen: it takes the focus, and
+ * gives it to the heading of the screen when the part goes.
+ */
+export function usePartHeading() {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    heading.current?.focus();
+    return () => queueMicrotask(returnFocus);
+  }, []);
+  return heading;
+}
+
 /** A line that a screen reader reads out whenever its text changes, and that nobody sees. */
 export function Announcement({ children }: { children: ComponentChildren }) {
   return (

@@ -1,1 +1,1 @@
-import{E as e,S as t,u as n}from"./app.js";function r({otherwise:r,children:i}){return t(n,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};
+import{C as e,D as t,u as n}from"./app.js";function r({otherwise:r,children:i}){return e(n,{of:t(),children:({admin:e})=>e?i:r})}export{r as t};
