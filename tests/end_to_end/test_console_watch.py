@@ -112,6 +112,11 @@ async def test_another_environment_is_looked_at(module_daemon: Daemon, console: 
     await expect(row_of(page, "tts_service")).to_contain_text("/mqtt_config/password: is missing")
     await rows(page).first.get_by_role("link").click()
     await expect(page).to_have_url(re.compile(r"#/services/tts_service\?env=staging"))
+    await page.go_back()
+    await expect(page.get_by_label("Search")).to_have_value("tts")
+    await page.go_back()
+    await expect(page).to_have_url(re.compile("#/services$"))
+    await expect(page.get_by_text("staging is not the active environment")).to_have_count(0)
 
 
 async def test_what_another_client_changes_is_seen_without_a_look(module_daemon: Daemon, console: Console):

@@ -105,7 +105,7 @@ function EnvironmentChoice({ env }: { env: string | undefined }) {
         <select
           id={id}
           value={env === data.active ? "" : (env ?? "")}
-          onChange={(event) => changeQuery({ env: event.currentTarget.value })}
+          onChange={(event) => changeQuery({ env: event.currentTarget.value }, { replace: false })}
         >
           <option value="">{data.active} (active)</option>
           {others.map((name) => (
