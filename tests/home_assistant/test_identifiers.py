@@ -84,10 +84,19 @@ def test_a_slug_is_the_end_of_an_entity_id(name: str, expected: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("wake_word", "Wake word"), ("a.b-c", "A b c"), ("", "(no name)"), ("\x00x", "X")]
+    ("name", "expected"),
+    [
+        ("wake_word", "Wake word"),
+        ("a.b-c", "A b c"),
+        ("", "(no name)"),
+        ("\x00x", "X"),
+        ("tts_service", "TTS service"),
+        ("cache_ttl", "Cache TTL"),
+        ("ha_bridge", "HA bridge"),
+    ],
 )
 def test_a_title_is_what_people_read(name: str, expected: str):
-    """Without separators and control characters."""
+    """Without separators and control characters; abbreviations in capitals."""
     assert title(name) == expected
 
 

@@ -21,6 +21,9 @@ _SHORTENED = "-x"
 _MAX_SLUG_LENGTH = 150
 _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 _SEPARATORS = re.compile(r"[_.\s-]+")
+_ABBREVIATIONS = frozenset({
+    "ai", "api", "cpu", "ha", "http", "id", "ip", "jwt", "led", "mqtt", "stt", "tts", "ttl", "ui", "url", "vad",
+})  # fmt: skip
 
 
 def encode(*names: str) -> str:
@@ -49,7 +52,8 @@ def slug(*names: str) -> str:
 
 
 def title(name: str) -> str:
-    """Return a name as people read it: ``wake_word`` as ``Wake word``."""
-    words = _SEPARATORS.sub(" ", name).strip()
-    shown = "".join(character for character in words if character.isprintable())
+    """Return a name as people read it: ``wake_word`` as ``Wake word``, ``tts_service`` as ``TTS service``."""
+    words = _SEPARATORS.sub(" ", name).split()
+    spelt = " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
+    shown = "".join(character for character in spelt if character.isprintable())
     return shown[:1].upper() + shown[1:] or "(no name)"
