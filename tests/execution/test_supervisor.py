@@ -152,7 +152,7 @@ async def test_a_change_that_changes_no_variable_restarts_nothing():
 
 async def test_changes_in_quick_succession_are_one_restart():
     """With the last of them, and only when they have come to rest."""
-    async with running(Timing(debounce_seconds=0.05, settle_seconds=0, limit_seconds=0)) as made:
+    async with running(Timing(debounce_seconds=0.5, settle_seconds=0, limit_seconds=0)) as made:
         for number in range(2, 9):
             await made.change(number, f"v{number}")
         await made.until_started("a", "v8")

@@ -30,7 +30,7 @@ from machine import SECONDS
 from repository import ROOT, SERVICES
 from soak import each_in_turn
 
-SHORT = 0.25
+SHORT = 0.75
 LONG = 10 * SECONDS
 # Longer than a test may take, so that only the limit under test has an effect.
 PATIENT = Limits(handshake_seconds=LONG, idle_seconds=LONG, closing_seconds=LONG, body_seconds=LONG, linger_seconds=0.1)
@@ -229,7 +229,7 @@ async def test_a_client_that_reads_no_responses_is_disconnected(
 ):
     """It sends requests and reads nothing; others are answered meanwhile."""
     # Enough for the others on a busy machine.
-    limits = replace(PATIENT, idle_seconds=6 * SHORT, closing_seconds=SHORT)
+    limits = replace(PATIENT, idle_seconds=2 * SHORT, closing_seconds=SHORT)
     async with serving(limits, tls=tls, services=SERVICES) as port:
         context = authority.context() if tls else None
         greedy = await clients(port, context)

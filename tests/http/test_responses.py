@@ -76,7 +76,7 @@ async def test_clients_that_do_not_read_share_one_copy(tmp_path: Path):
 async def test_a_client_that_stops_reading_is_disconnected(tmp_path: Path):
     """After the time for a part, and its answer is not held any longer."""
     async with serving(
-        tmp_path, Limits(send_seconds=0.2, answer_bytes=10 * MIB), {"/a": CONTENT, "/b": CONTENT[1:]}
+        tmp_path, Limits(send_seconds=1.0, answer_bytes=10 * MIB), {"/a": CONTENT, "/b": CONTENT[1:]}
     ) as (
         _,
         client,
