@@ -69,7 +69,7 @@ def test_if_match_with_anything_else_fails(tags: str):
 def test_a_configuration_that_does_not_exist():
     """If-None-Match: * expects revision 0; no wildcard of If-Match holds."""
     assert applied(MISSING, If_None_Match="*").expected_revision == 0
-    with pytest.raises(PreconditionFailed):
+    with pytest.raises(PreconditionFailed, match="it may have been deleted"):
         applied(MISSING, If_Match="*")
     with pytest.raises(PreconditionFailed):
         applied(CURRENT, If_None_Match="*")

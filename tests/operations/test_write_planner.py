@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.errors import ValidationFailed
-from builders import environment_file
+from aliciacfg.errors import Conflict, ValidationFailed
+from builders import environment_file, valid_config
 from inprocess import Home
 
 SCHEMA = {"properties": {"settings": {"properties": {"volume": {"type": "integer"}, "code": {"maxLength": 4}}}}}
@@ -70,3 +70,15 @@ async def test_a_sealed_value_that_does_not_open_is_told_where_there_is_nothing_
         await made.parts.queue.flush()
         entries = (await made.ask("audit"))["entries"]
         assert [entry["operation"] for entry in entries if entry["outcome"] == "secrets_tried"] == ["patch"]
+
+
+async def test_a_write_to_what_was_deleted_is_told_so(home: Home):
+    """There is no revision to get again; what to expect instead is."""
+    async with home.core() as made:
+        await made.ask("set", "lamp", config=valid_config())
+        await made.ask("delete", "lamp")
+        with pytest.raises(Conflict, match=r"may have been deleted\. Send expected_revision 0") as refused:
+            await made.ask("patch", "lamp", patch={"settings": {"on": True}}, expected_revision=1)
+        assert refused.value.revision == 0
+        with pytest.raises(Conflict, match="is at revision 1, not 3"):
+            await made.ask("patch", "bell", patch={"settings": {"volume": 4}}, expected_revision=3)

@@ -55,7 +55,10 @@ def apply_condition(
     if not _holds(http_request, current):
         raise PreconditionFailed(
             f"{service} is at revision {current.revision}, which does not meet the request's condition; get it again "
-            "and redo the change.",
+            "and redo the change."
+            if current.revision
+            else f"{service} has no configuration here, which does not meet the request's condition; it may have been "
+            "deleted. Send If-None-Match: * to write it anew.",
             revision=current.revision,
             checksum=current.checksum,
         )

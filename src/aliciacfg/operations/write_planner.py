@@ -242,13 +242,21 @@ class WritePlanner:
         protected = sources is not None and sources.environments[environment].protected
         if expected_revision == entry.revision or (expected_revision is None and not protected):
             return
-        message = (
-            f"{environment} is protected: a write needs expected_revision. Send expected_revision {entry.revision} if "
-            "you have seen that revision."
-            if expected_revision is None
-            else f"{service} in {environment} is at revision {entry.revision}, not {expected_revision}; "
-            "get it again and redo the change."
-        )
+        if expected_revision is None:
+            message = (
+                f"{environment} is protected: a write needs expected_revision. Send expected_revision {entry.revision} "
+                "if you have seen that revision."
+            )
+        elif entry.revision == 0:
+            message = (
+                f"{service} in {environment} has no configuration, and so no revision {expected_revision}; it may have "
+                "been deleted. Send expected_revision 0 to write it anew."
+            )
+        else:
+            message = (
+                f"{service} in {environment} is at revision {entry.revision}, not {expected_revision}; "
+                "get it again and redo the change."
+            )
         raise Conflict(message, revision=entry.revision, checksum=entry.live.checksum if entry.live else "")
 
     async def compose(

@@ -4,6 +4,7 @@ import type { RequestError } from "../api/client.ts";
 import { unsent } from "../form/edits.ts";
 import { ErrorSummary, Notice, Problems } from "../ui/elements.tsx";
 import { askToken } from "../ui/token_dialog.tsx";
+import { adviceAbout } from "./refusal_advice.ts";
 import type { Reviewed } from "./reviewed.ts";
 import type { Failure, Session } from "./session.ts";
 import type { Trial } from "./trial.ts";
@@ -106,7 +107,7 @@ function Refused({
   onPlace: (pointer: string) => void;
   onRetry: () => void;
 }) {
-  const advice = ADVICE[error.code];
+  const advice = adviceAbout(error);
   return (
     <>
       <ErrorSummary error={error} onPlace={onPlace} />
@@ -130,20 +131,6 @@ const TRY_AGAIN: ReadonlySet<string> = new Set([
   "forbidden",
   "not_found",
 ]);
-const ADVICE: Record<string, string> = {
-  invalid_request:
-    "The daemon does not understand the request. A page that is older than the daemon may be the reason: load it again; the draft is kept.",
-  unauthorized: "Your edits are kept.",
-  forbidden: "Your edits are kept. Another token may be allowed to do this.",
-  not_found: "Your edits are kept. The service or the environment may have been removed meanwhile.",
-  conflict: "The newer revision is read; your edits are kept.",
-  too_large: "Shorten a value, or put less into this service.",
-  validation_failed: "Choose a place to correct it.",
-  busy: "Your edits are kept. The daemon has too much to do at present.",
-  unavailable: "Your edits are kept. The daemon cannot use its store or its files at present.",
-  internal: "Your edits are kept. The daemon's log has the details.",
-  unreachable: "Nothing was sent that changes anything. Your edits are kept.",
-};
 
 function AskToken() {
   return (
@@ -174,7 +161,7 @@ export function Failed({ failure, onPlace }: { failure: Failure; onPlace: (point
   return (
     <>
       <ErrorSummary error={error} onPlace={onPlace} />
-      <p>{ADVICE[error.code]}</p>
+      <p>{adviceAbout(error)}</p>
       {error.code === "unauthorized" && <AskToken />}
     </>
   );
