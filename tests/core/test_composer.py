@@ -365,7 +365,7 @@ def test_a_sealed_value_in_a_file_has_to_satisfy_its_schema():
         wrong.effective("dev", "bell", wrong.base("dev", "bell"))
     assert told(refused.value)["/settings/jwt_secret"].startswith("found a secret; expected ")
     assert len([problem for problem in refused.value.findings if problem.pointer == "/settings/jwt_secret"]) == 2
-    assert told(refused.value)["/settings/pin"] == "found a secret; expected one of '0000', '1111'"
+    assert told(refused.value)["/settings/pin"] == "found a secret; expected one of the values that the schema lists"
     assert SECRET not in str(refused.value)
 
 
