@@ -21,7 +21,7 @@ from aliciacfg.model.records import Announcement, Applied, Overlay, Recipient, S
 from aliciacfg.operations.table import BY_NAME
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.schema import MIGRATIONS
+from aliciacfg.storage.sqlite.schema import create_tables
 from aliciacfg.storage.sqlite.transaction import apply
 from builders import environment_file
 from inprocess import CALLER, Core, Home
@@ -34,8 +34,7 @@ ANONYMOUS = Caller(None, "http", address="127.0.0.1")
 def columns() -> list[tuple[str, str]]:
     """Every column of every table."""
     with closing(sqlite3.connect(":memory:")) as connection:
-        for script in MIGRATIONS:
-            connection.executescript(script)
+        connection.executescript(create_tables())
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return [(table, row[1]) for table in tables for row in connection.execute(f"PRAGMA table_info({table})")]
 

@@ -116,7 +116,7 @@ def is_said(part: str) -> bool:
 @functools.cache
 def joined_sources() -> dict[Path, str]:
     """The sources with each text that goes on in the next line in one piece."""
-    return {path: re.sub(r'[\"\']\s*\n\s*[fbr]*[\"\']', "", text) for path, text in sources().items()}
+    return {path: re.sub(r"[\"\']\s*\n\s*[fbr]*[\"\']", "", text) for path, text in sources().items()}
 
 
 def texts_of(tree: ast.Module) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Databases of older versions are upgraded, and guarded from then on."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from aliciacfg.model.records import Announcement, Applied, Overlay, Record, Stor
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import adopt_file, verify_file
-from aliciacfg.storage.sqlite.schema import MIGRATIONS
+from aliciacfg.storage.sqlite.schema import MIGRATIONS, create_tables
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
@@ -220,6 +222,18 @@ async def test_an_upgrade_that_fails_leaves_the_version_before(tmp_path: Path, m
             await loaded(path, CHAIN)
     assert schema_version(path) == 4
     assert configs(await loaded(path, CHAIN)) == configs(WRITE)
+
+
+def test_a_new_database_is_what_the_migrations_make_of_an_empty_one():
+    """Byte for byte in its schema, with the same number."""
+    schemas = list[tuple[list[tuple[object, ...]], int]]()
+    for script in (create_tables(), "".join(MIGRATIONS) + f"PRAGMA user_version = {len(MIGRATIONS)}"):
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+            connection.executescript(script)
+            found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+            schemas.append((found, *connection.execute("PRAGMA user_version").fetchone()))
+    assert schemas[0] == schemas[1]
+    assert len(schemas[0][0]) > len(MIGRATIONS)
 
 
 async def test_a_database_of_the_version_before_is_read_while_it_cannot_be_upgraded(tmp_path: Path):

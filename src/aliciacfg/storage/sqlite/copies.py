@@ -16,7 +16,7 @@ from aliciacfg.storage.sqlite.adoption import find_origin
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import is_locked, may_pass, translated_damage
 from aliciacfg.storage.sqlite.maintenance import connect_to_read, connect_to_rest, decode, verify_rows
-from aliciacfg.storage.sqlite.schema import MIGRATIONS, check_readable, is_readable, version
+from aliciacfg.storage.sqlite.schema import MIGRATIONS, check_readable, create_tables, is_readable, version
 from aliciacfg.storage.store import AddRows, Origin, StoreError, Summary
 from aliciacfg.storage.verifier import Findings
 
@@ -151,7 +151,7 @@ def writing_copy(target: Path) -> Generator[SqliteFilling]:
             # It is read back before it is relied on.
             copy.execute("PRAGMA synchronous=OFF")
             copy.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            copy.executescript(f"{''.join(MIGRATIONS)} PRAGMA user_version = {len(MIGRATIONS)}; BEGIN;")
+            copy.executescript(f"{create_tables()} BEGIN;")
             yield SqliteFilling(copy)
             copy.execute("COMMIT")
     except BaseException as error:
