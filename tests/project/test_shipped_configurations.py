@@ -1,5 +1,6 @@
 """The shipped schemas and environments against the inventory of the home's real services."""
 
+import functools
 import json
 import re
 import shlex
@@ -23,7 +24,6 @@ from aliciacfg.variables.dialects import render
 from aliciacfg.variables.resolution import names_in, resolve
 from repository import ROOT, SERVICES
 
-INVENTORY: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")
 TYPES = {"str": "string", "path": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array"}
 # What every service reads of the broker, wherever it runs.
 BROKER = {
@@ -42,6 +42,12 @@ READERS: dict[str, Callable[[str], object]] = {
     **({} if SYSTEMD is None else {"systemd": partial(env_readers.systemd, SYSTEMD)}),
 }
 LONG = "a-long-secret-of-more-than-32-characters"
+
+
+@functools.cache
+def inventory() -> dict[str, Any]:
+    """What the services of the home have today, by name; read by the process that runs these tests."""
+    return YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")
 
 
 @pytest.fixture
@@ -100,9 +106,9 @@ def variables_of(schema: ServiceSchema) -> dict[str, list[str]]:
 
 def test_the_inventory_has_the_22_services():
     """Each with a schema of its own, and a port that no other one has."""
-    assert sorted(INVENTORY) == SERVICES
+    assert sorted(inventory()) == SERVICES
     assert len(SERVICES) == 22
-    assert len({item["port"] for item in INVENTORY.values()}) == 22
+    assert len({item["port"] for item in inventory().values()}) == 22
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -110,7 +116,7 @@ def test_every_variable_of_the_inventory_stands_at_one_place_of_the_schema(
     schemas: dict[str, ServiceSchema], service: str
 ):
     """Those that the code reads and those that only the container is given, no other, and all ask for a restart."""
-    schema, item = schemas[service], INVENTORY[service]
+    schema, item = schemas[service], inventory()[service]
     places = variables_of(schema)
     assert set(places) == item["env"].keys() | item["compose_only"].keys()
     assert all(len(pointers) == 1 for pointers in places.values())
@@ -122,7 +128,7 @@ def test_every_variable_of_the_inventory_stands_at_one_place_of_the_schema(
 @pytest.mark.parametrize("service", SERVICES)
 def test_variables_have_the_types_and_defaults_of_the_code(schemas: dict[str, ServiceSchema], service: str):
     """As the inventory has them; where the broker is says base.yaml, and no secret has a default."""
-    schema, item = schemas[service], INVENTORY[service]
+    schema, item = schemas[service], inventory()[service]
     settings, places = settings_of(schema), variables_of(schema)
     types = {name: told["type"] for name, told in item["env"].items()} | item["compose_only"]
     assert {name: settings[places[name][0]]["type"] for name in types} == {
@@ -145,12 +151,12 @@ def _normal(value: Any) -> Any:
 def test_constants_of_the_code_are_settings_with_a_default(schemas: dict[str, ServiceSchema], service: str):
     """Each that the inventory names, with a description that says so; a secret one has no default."""
     settings = settings_of(schemas[service])
-    for name in INVENTORY[service]["hard_coded"]:
+    for name in inventory()[service]["hard_coded"]:
         pointer = "/settings/" + name.replace(".", "/")
         node = settings[pointer]
         assert node["description"]
         assert ("default" in node) != (node.get("x-sensitive") is True), pointer
-    assert find(schemas[service].defaults, "/api_config/port") == INVENTORY[service]["port"]
+    assert find(schemas[service].defaults, "/api_config/port") == inventory()[service]["port"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -168,11 +174,11 @@ def test_the_broker_of_the_inventory_is_where_base_says(environments: Path):
     made = composer(environments)
     for service in SERVICES:
         base = made.base("bare", service)
-        env = INVENTORY[service]["env"]
+        env = inventory()[service]["env"]
         assert find(base, "/mqtt_config/host") == env.get("MQTT_BROKER", {}).get("default", "alicia_bus_core")
         assert find(base, "/mqtt_config/port") == env.get("MQTT_PORT", {}).get("default", 1883)
         assert find(base, "/mqtt_config/username") == env.get("MQTT_USERNAME", {}).get("default", service)
-        assert find(base, "/api_config/port") == INVENTORY[service]["port"]
+        assert find(base, "/api_config/port") == inventory()[service]["port"]
 
 
 def assert_all_valid(made: Composer, environment: str) -> None:
@@ -180,7 +186,7 @@ def assert_all_valid(made: Composer, environment: str) -> None:
     assert made.sources.environments[environment].services == set(SERVICES)
     for service in SERVICES:
         effective = made.effective(environment, service, made.base(environment, service))
-        assert find(effective.document, "/api_config/port") == INVENTORY[service]["port"]
+        assert find(effective.document, "/api_config/port") == inventory()[service]["port"]
         assert "/mqtt_config/password" in effective.secrets
         assert made.sources.schema(service).unknown(effective.document) == []
 
@@ -243,7 +249,7 @@ def test_each_service_gets_its_variables_in_every_dialect(environments: Path):
         config = replace_strings(effective.document, opened)
         assert isinstance(config, dict)
         found = resolve(config, names_in(made.sources.schema(service).document))
-        item = INVENTORY[service]
+        item = inventory()[service]
         assert found.values.keys() <= item["env"].keys() | item["compose_only"].keys()
         assert found.values.keys() >= BROKER.keys() | item["env"].keys() - {"MQTT_USERNAME"}
         assert len(found.values) == len(found.variables)
