@@ -19,6 +19,8 @@ from aliciacfg.model.records import Token
 
 LOOPBACK = "127.0.0.1"
 ELSEWHERE = "192.168.1.20"
+# That there is one says that the request came over TLS.
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 class Tokens:
@@ -59,7 +61,7 @@ def _request(
         version=version,
         headers={"Host": "localhost", **(headers or {})},
         transport=transport,
-        sslcontext=ssl.create_default_context() if tls else None,
+        sslcontext=TLS if tls else None,
     )
 
 

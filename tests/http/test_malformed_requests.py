@@ -3,11 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+import pytest_asyncio
 
 from aliciacfg.http.connection_limits import Limits
 from builders import valid_config
@@ -18,13 +17,23 @@ HOST = b"Host: localhost\r\n"
 CHUNKED = b"PATCH /config/bell HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: "
 
 
-@pytest.fixture
-async def port(tmp_path: Path) -> AsyncGenerator[int]:
-    home = Home(tmp_path, {"environments/dev.yaml": {"services": {"bell": valid_config()}}})
+# One server for all of them, on the event loop of this file: what is no request changes nothing.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+    home = Home(tmp_path_factory.mktemp("home"), {"environments/dev.yaml": {"services": {"bell": valid_config()}}})
     async with home.core() as core, listening(core, Limits(linger_seconds=0.05)) as url:
-        yield int(url.rpartition(":")[2])
-        async with aiohttp.ClientSession(url) as client, client.get("/config/bell") as answer:
-            assert (await answer.json())["revision"] == 1
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def port(server: str) -> AsyncGenerator[int]:
+    """The port of a server that goes on to answer afterwards, and has changed nothing."""
+    yield int(server.rpartition(":")[2])
+    ((status, _, body),) = await answers(int(server.rpartition(":")[2]), get(b"/config/bell", b"Connection: close"))
+    assert (status, body["revision"]) == (200, 1)
 
 
 def get(path: bytes = b"/health", *headers: bytes, version: bytes = b"HTTP/1.1") -> bytes:

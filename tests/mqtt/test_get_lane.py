@@ -21,6 +21,7 @@ from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.requests import Requests
 from builders import environment_file
 from inprocess import Core, core
+from soak import rarely
 from wires import Wire
 
 FILES = {"environments/dev.yaml": environment_file({"bell": {}, "door": {}})}
@@ -194,7 +195,8 @@ def pieces_of(stream: bytes, chance: random.Random) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
-@pytest.mark.parametrize("seed", range(12))
+# The first four have every pair of limits.
+@pytest.mark.parametrize("seed", [0, 1, 4, 7, *(rarely(seed) for seed in (2, 3, 5, 6, 8, 9, 10, 11))])
 async def test_whatever_comes_is_answered_as_on_the_other_way(tmp_path: Path, seed: int):
     """The same bytes, the same counts, the same under way: beside changes, new rules, a full socket."""
     chance = random.Random(seed)
