@@ -170,30 +170,31 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "header"), READS)
 async def test_a_repeated_read_has_the_response_of_the_full_way(
-    connection: Connection, repeated: Answers, monkeypatch: pytest.MonkeyPatch, path: str, header: str
+    made: Core, repeated: Answers, monkeypatch: pytest.MonkeyPatch
 ):
     """Byte for byte but for the date: of the full way, of the cache behind aiohttp, and without parsing."""
-    request = connection.get(path, *([header.format(etag=await _etag(connection))] if header else []))
-    with monkeypatch.context() as patched:
-        patched.setattr(CachedReads, "parse", lambda *_: None)
-        full = await connection.ask(request)
-    assert not repeated
-    responses = [await connection.ask(request) for _ in range(4)]
-    assert responses == [full] * 4
-    assert len(repeated) == 3
+    for path, header in READS:
+        async with listening(made) as url, Connection(url) as connection:
+            request = connection.get(path, *([header.format(etag=await _etag(connection))] if header else []))
+            with monkeypatch.context() as patched:
+                patched.setattr(CachedReads, "parse", lambda *_: None)
+                full = await connection.ask(request)
+            assert not repeated, (path, header)
+            responses = [await connection.ask(request) for _ in range(4)]
+            assert responses == [full] * 4, (path, header)
+            assert len(repeated) == 3, (path, header)
+            repeated.clear()
 
 
-@pytest.mark.parametrize(("path", "header"), OTHERS)
-async def test_what_the_cache_has_no_answer_for_goes_the_full_way(
-    connection: Connection, repeated: Answers, path: str, header: str
-):
+async def test_what_the_cache_has_no_answer_for_goes_the_full_way(made: Core, repeated: Answers):
     """However often it comes; refusals have their audit entries and counters there."""
-    await _etag(connection)
-    request = connection.get(path, *([header] if header else []))
-    assert len({await connection.ask(request) for _ in range(3)}) == 1
-    assert not repeated
+    for path, header in OTHERS:
+        async with listening(made) as url, Connection(url) as connection:
+            await _etag(connection)
+            request = connection.get(path, *([header] if header else []))
+            assert len({await connection.ask(request) for _ in range(3)}) == 1, (path, header)
+            assert not repeated, (path, header)
 
 
 @pytest.mark.parametrize(
