@@ -227,9 +227,15 @@ def read_plain(
     return None if reader.root is None else (reader.root, reader.lines)
 
 
+class _Yaml(YAML):
+    def official_plug_ins(self) -> list[str]:
+        """Return none: they are looked for on the disk, which takes longer than to parse a small file."""
+        return []
+
+
 def _events(text: str) -> Iterator[_Event]:
     # pure=False selects libyaml (ruamel.yaml.clib), which is many times faster than the parser in Python.
-    events = YAML(typ="safe", pure=False).parse(text)  # pyright: ignore[reportUnknownMemberType] - untyped
+    events = _Yaml(typ="safe", pure=False).parse(text)  # pyright: ignore[reportUnknownMemberType] - untyped
     return cast("Iterator[_Event]", events)
 
 
