@@ -15,6 +15,7 @@ from aliciacfg.mqtt.health import HealthPublisher
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.outgoing import Outgoing
 from builders import environment_file
+from cases import case
 from fakebus import FakeConnection
 from inprocess import Core, core, eventually
 
@@ -109,24 +110,21 @@ async def test_a_health_check_is_answered_where_that_is_allowed(tmp_path: Path):
         assert made.core.parts.service.health.metrics.meter("health", "mqtt").outcomes == {"success": 5}
 
 
-@pytest.mark.parametrize(
-    ("payload", "answered"),
-    [
-        (b'{"reply_to": "alicia/reply/me/1"}', ["alicia/reply/me/1"]),
-        (b'{"message_id": "1", "payload": {"reply_to": "alicia/reply/me/1"}}', ["alicia/reply/me/1"]),
-        (b'{"reply_to": "alicia/devices/x"}', []),
-        (b'{"reply_to": 1}', []),
-        (b"[]", []),
-        (b"\xff", []),
-    ],
-)
-async def test_on_mqtt_3_1_1_a_health_check_names_its_answer_topic_in_the_payload(
-    tmp_path: Path, payload: bytes, answered: list[str]
-):
+async def test_on_mqtt_3_1_1_a_health_check_names_its_answer_topic_in_the_payload(tmp_path: Path):
     """As every request does; whatever else other programs send is no error."""
     async with bus(tmp_path) as made:
-        made.health.answer_check(Inbound(CHECK, payload, 0, retained=False))
-        assert [answer.topic for answer in made.connection.answers] == answered
+        for payload, answered in [
+            (b'{"reply_to": "alicia/reply/me/1"}', ["alicia/reply/me/1"]),
+            (b'{"message_id": "1", "payload": {"reply_to": "alicia/reply/me/1"}}', ["alicia/reply/me/1"]),
+            (b'{"reply_to": "alicia/devices/x"}', []),
+            (b'{"reply_to": 1}', []),
+            (b"[]", []),
+            (b"\xff", []),
+        ]:
+            with case(payload, answered):
+                made.connection.answers.clear()
+                made.health.answer_check(Inbound(CHECK, payload, 0, retained=False))
+                assert [answer.topic for answer in made.connection.answers] == answered
 
 
 async def test_what_others_publish_as_health_is_overwritten_at_once(tmp_path: Path):

@@ -14,6 +14,7 @@ from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.registration import Registration
 from aliciacfg.mqtt.reports import Reports
 from builders import environment_file
+from cases import case
 from inprocess import Core, core
 
 REGISTER = "alicia/system/discovery/register"
@@ -117,26 +118,23 @@ async def test_a_known_service_is_sent_its_configuration_again(tmp_path: Path):
         assert made.refused == []
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"",
-        b"not json",
-        b"[]",
-        {"service_name": 7},
-        {"device_id": "lamp"},
-        {"service_name": "config_service"},
-        b" " * 65537,
-    ],
-    ids=["empty", "not JSON", "array", "number", "device", "our own", "huge"],
-)
-@pytest.mark.parametrize("topic", [REGISTER, UNREGISTER])
-async def test_other_discovery_messages_are_ignored(tmp_path: Path, topic: str, message: object):
+async def test_other_discovery_messages_are_ignored(tmp_path: Path):
     """Devices announce themselves there too, and so does the daemon."""
     async with bus(tmp_path) as made:
-        before = made.core.parts.outbox.pending
-        await made.discover(topic, message)
-        assert (made.online, made.refused, made.core.parts.outbox.pending) == (0, [], before)
+        for message in [
+            b"",
+            b"not json",
+            b"[]",
+            {"service_name": 7},
+            {"device_id": "lamp"},
+            {"service_name": "config_service"},
+            b" " * 65537,
+        ]:
+            for topic in [REGISTER, UNREGISTER]:
+                with case(message, topic):
+                    before = made.core.parts.outbox.pending
+                    await made.discover(topic, message)
+                    assert (made.online, made.refused, made.core.parts.outbox.pending) == (0, [], before)
 
 
 async def test_the_device_registry_is_asked_when_it_announces_itself(tmp_path: Path):
@@ -173,21 +171,19 @@ async def test_an_applied_report_is_stored(tmp_path: Path, depth: int):
         assert instance["instance"] == "kitchen"
 
 
-@pytest.mark.parametrize(
-    ("service", "report"),
-    [
-        ("bell", b"not json"),
-        ("bell", b"[]"),
-        ("bell", {"instance": "kitchen"}),
-        ("bell", {**REPORT, "status": "delighted"}),
-        ("bell", json.dumps(REPORT).encode() + b" " * 65536),
-        ("no good name", REPORT),
-        ("nobody", REPORT),
-    ],
-)
-async def test_what_is_no_report_is_ignored(tmp_path: Path, service: str, report: object):
+async def test_what_is_no_report_is_ignored(tmp_path: Path):
     """The bus carries anything; nothing raises, and nothing is stored."""
     async with bus(tmp_path) as made:
-        await made.report(service, report)
-        await made.report("bell", REPORT, retained=True)
-        assert (await made.core.ask("instances", "bell"))["instances"] == []
+        for service, report in [
+            ("bell", b"not json"),
+            ("bell", b"[]"),
+            ("bell", {"instance": "kitchen"}),
+            ("bell", {**REPORT, "status": "delighted"}),
+            ("bell", json.dumps(REPORT).encode() + b" " * 65536),
+            ("no good name", REPORT),
+            ("nobody", REPORT),
+        ]:
+            with case(service, report):
+                await made.report(service, report)
+                await made.report("bell", REPORT, retained=True)
+                assert (await made.core.ask("instances", "bell"))["instances"] == []

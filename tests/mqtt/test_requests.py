@@ -15,6 +15,7 @@ from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.messages import Inbound, Reply
 from aliciacfg.mqtt.requests import BusRequest, Requests
 from builders import environment_file
+from cases import case
 from inprocess import Core, core
 
 BUSY = Busy("Later.")
@@ -52,34 +53,33 @@ async def bus(directory: Path, files: Mapping[str, object] = OPEN) -> AsyncGener
         yield Bus(made, Requests(made.parts.service, reply_prefixes=("alicia/other/",), max_config_bytes=1000))
 
 
-@pytest.mark.parametrize(
-    ("topic", "target", "requester"),
-    [
-        ("get/bell", "bell", "bell"),
-        ("get/bell/door", "bell", "door"),
-        ("list", "", None),
-        ("list/door", "", "door"),
-        ("activate/dev", "dev", None),
-        ("activate/dev/door", "dev", "door"),
-    ],
-)
-async def test_a_topic_names_target_and_requester(tmp_path: Path, topic: str, target: str, requester: str | None):
+async def test_a_topic_names_target_and_requester(tmp_path: Path):
     """Without a requester, an operation on a service is that service's own; any other is anonymous."""
     async with bus(tmp_path) as made:
-        request = made.request(topic)
-        assert (request.target, request.requester, request.problem) == (target, requester, None)
+        for topic, target, requester in [
+            ("get/bell", "bell", "bell"),
+            ("get/bell/door", "bell", "door"),
+            ("list", "", None),
+            ("list/door", "", "door"),
+            ("activate/dev", "dev", None),
+            ("activate/dev/door", "dev", "door"),
+        ]:
+            with case(topic, target, requester):
+                request = made.request(topic)
+                assert (request.target, request.requester, request.problem) == (target, requester, None)
 
 
-@pytest.mark.parametrize("topic", ["get", "get/", "get/bell/a b", "get/bell/list", "get/list", "get/a/b/c", "list/a/b"])
-async def test_a_topic_that_names_them_badly_has_a_problem_and_no_requester(tmp_path: Path, topic: str):
+async def test_a_topic_that_names_them_badly_has_a_problem_and_no_requester(tmp_path: Path):
     """It is answered with the problem, under no name."""
     async with bus(tmp_path) as made:
-        request = made.request(topic)
-        assert request.problem is not None
-        assert request.requester is None
-        reply = await made.requests.answer(request)
-        assert reply is not None
-        assert json.loads(reply.payload)["code"] == "invalid_request"
+        for topic in ["get", "get/", "get/bell/a b", "get/bell/list", "get/list", "get/a/b/c", "list/a/b"]:
+            with case(topic):
+                request = made.request(topic)
+                assert request.problem is not None
+                assert request.requester is None
+                reply = await made.requests.answer(request)
+                assert reply is not None
+                assert json.loads(reply.payload)["code"] == "invalid_request"
 
 
 async def test_a_topic_is_parsed_once_for_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -98,11 +98,12 @@ async def test_a_topic_is_parsed_once_for_a_request(tmp_path: Path, monkeypatch:
     assert parsed == ["alicia/config/get/bell/door"] * 2
 
 
-@pytest.mark.parametrize("topic", ["update/bell", "alert/x", "applied/bell", "environment", "key"])
-async def test_our_own_messages_are_no_requests(tmp_path: Path, topic: str):
+async def test_our_own_messages_are_no_requests(tmp_path: Path):
     """What the daemon publishes comes back to it."""
     async with bus(tmp_path) as made:
-        assert made.requests.parse(message(topic)) is None
+        for topic in ["update/bell", "alert/x", "applied/bell", "environment", "key"]:
+            with case(topic):
+                assert made.requests.parse(message(topic)) is None
 
 
 @pytest.mark.parametrize("files", [OPEN, RULES], ids=["open", "rules"])

@@ -9,6 +9,7 @@ import pytest
 
 from aliciacfg.errors import BatchRefused, InvalidRequest, NotFound, TooLarge
 from builders import environment_file, valid_config
+from cases import case
 from inprocess import Core, core
 
 SERVICES = [f"bell_{number}" for number in range(5)]
@@ -223,26 +224,23 @@ async def test_a_batch_has_limits(tmp_path: Path):
         assert (await made.ask("batch", updates=[louder("bell_0", n) for n in range(100)]))["applied"] == 100
 
 
-@pytest.mark.parametrize(
-    ("updates", "pointer"),
-    [
-        ([louder("bell_0"), 5], "/updates/1"),
-        ([{"patch": {}}], "/updates/0"),
-        ([{"service": 5, "patch": {}}], "/updates/0/service"),
-        ([{"service": "bell_0", "config": []}], "/updates/0/config"),
-        ([{"service": "bell_0", "patch": None}], "/updates/0/patch"),
-        ([louder("bell_0", expected_revision=-1)], "/updates/0/expected_revision"),
-        ({"0": louder("bell_0")}, "/updates"),
-    ],
-    ids=str,
-)
-async def test_a_malformed_batch_is_refused_whole(tmp_path: Path, updates: object, pointer: str):
+async def test_a_malformed_batch_is_refused_whole(tmp_path: Path):
     """A malformed update makes the request invalid, and the problem has its place."""
     async with core(tmp_path, FILES) as made:
-        with pytest.raises(InvalidRequest) as refused:
-            await made.ask("batch", updates=updates)
-        assert [problem.pointer for problem in refused.value.problems] == [pointer]
-        assert await revisions(made) == dict.fromkeys(SERVICES, 1)
+        for updates, pointer in [
+            ([louder("bell_0"), 5], "/updates/1"),
+            ([{"patch": {}}], "/updates/0"),
+            ([{"service": 5, "patch": {}}], "/updates/0/service"),
+            ([{"service": "bell_0", "config": []}], "/updates/0/config"),
+            ([{"service": "bell_0", "patch": None}], "/updates/0/patch"),
+            ([louder("bell_0", expected_revision=-1)], "/updates/0/expected_revision"),
+            ({"0": louder("bell_0")}, "/updates"),
+        ]:
+            with case(updates, pointer):
+                with pytest.raises(InvalidRequest) as refused:
+                    await made.ask("batch", updates=updates)
+                assert [problem.pointer for problem in refused.value.problems] == [pointer]
+                assert await revisions(made) == dict.fromkeys(SERVICES, 1)
 
 
 async def test_what_stands_already_is_unchanged(tmp_path: Path):

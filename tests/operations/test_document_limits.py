@@ -9,6 +9,7 @@ import pytest
 from aliciacfg.documents import excess_nodes
 from aliciacfg.errors import OperationError, TooLarge
 from builders import environment_file, valid_config
+from cases import case
 from inprocess import Core, Home, core
 
 NODES = {"list": [1] * 200}
@@ -29,27 +30,23 @@ async def refused(made: Core, operation: str, **fields: Any) -> TooLarge:
     return found.value
 
 
-@pytest.mark.parametrize("operation", ["set", "patch", "validate"])
-@pytest.mark.parametrize(
-    ("settings", "place", "setting"),
-    [
-        (NODES, "/settings/list", "ALICIACFG_MAX_CONFIG_NODES"),
-        (DEEP, "/settings/deep", "ALICIACFG_MAX_CONFIG_NODES"),
-        (SECRETS, "/settings/keys", "ALICIACFG_MAX_SECRETS"),
-        (BOXES, "/settings/note", "ALICIACFG_MAX_SECRETS"),
-    ],
-)
-async def test_what_a_caller_sends_is_bounded(
-    tmp_path: Path, operation: str, settings: dict[str, Any], place: str, setting: str
-):
+async def test_what_a_caller_sends_is_bounded(tmp_path: Path):
     """Too many nodes, secrets or sealed values are too_large; the refusal names the place, limit and setting."""
     async with core(tmp_path, FILES, **FEW) as made:
-        fields = {"patch": {"settings": settings}} if operation == "patch" else {"config": bell(**settings)}
-        error = await refused(made, operation, **fields)
-        (problem,) = error.problems
-        assert setting in error.message
-        assert problem.pointer.startswith(place)
-        assert (await made.ask("get", "bell"))["revision"] == 1
+        for operation in ["set", "patch", "validate"]:
+            for settings, place, setting in [
+                (NODES, "/settings/list", "ALICIACFG_MAX_CONFIG_NODES"),
+                (DEEP, "/settings/deep", "ALICIACFG_MAX_CONFIG_NODES"),
+                (SECRETS, "/settings/keys", "ALICIACFG_MAX_SECRETS"),
+                (BOXES, "/settings/note", "ALICIACFG_MAX_SECRETS"),
+            ]:
+                with case(operation, settings, place, setting):
+                    fields = {"patch": {"settings": settings}} if operation == "patch" else {"config": bell(**settings)}
+                    error = await refused(made, operation, **fields)
+                    (problem,) = error.problems
+                    assert setting in error.message
+                    assert problem.pointer.startswith(place)
+                    assert (await made.ask("get", "bell"))["revision"] == 1
 
 
 async def test_a_batch_refuses_only_the_update_that_is_too_large(tmp_path: Path):

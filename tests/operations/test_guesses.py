@@ -184,8 +184,10 @@ FILES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("written", ['"***"', '" *** "', "${HIDDEN}", "${NOT_SET_AT_ALL:-***}"])
+# Each form in one of the files.
+@pytest.mark.parametrize(
+    ("file", "written"), each_in_turn(FILES, ['"***"', '" *** "', "${HIDDEN}", "${NOT_SET_AT_ALL:-***}"])
+)
 async def test_a_file_cannot_say_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, written: str):
     """``***`` in a file is refused with its line, in every layer, in arrays, and out of a variable."""
     monkeypatch.setenv("HIDDEN", "***")

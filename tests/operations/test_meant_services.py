@@ -8,6 +8,7 @@ import pytest
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Forbidden, NotFound
 from builders import environment_file
+from cases import case
 from inprocess import Core, core
 
 FILES: dict[str, object] = {
@@ -27,9 +28,9 @@ async def refused(made: Core, caller: Caller, operation: str, name: str, **field
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("operation", "fields"),
-    [
+async def test_a_mistyped_service_is_answered_with_the_one_that_is_there(tmp_path: Path):
+    """By every operation on a service; a name that is like none is answered as before."""
+    for operation, fields in [
         ("get", {}),
         ("schema", {}),
         ("history", {}),
@@ -38,16 +39,12 @@ async def refused(made: Core, caller: Caller, operation: str, name: str, **field
         ("delete", {}),
         ("patch", {"patch": {}}),
         ("recipient", {"public_key": None}),
-    ],
-)
-async def test_a_mistyped_service_is_answered_with_the_one_that_is_there(
-    tmp_path: Path, operation: str, fields: dict[str, Any]
-):
-    """By every operation on a service; a name that is like none is answered as before."""
-    admin = Caller("operator", "test", proven=True, role="admin")
-    async with core(tmp_path, FILES) as made:
-        assert (await refused(made, admin, operation, "dorbell", **fields)).endswith("Did you mean door_bell?")
-        assert "Did you mean" not in await refused(made, admin, operation, "oven", **fields)
+    ]:
+        with case(operation, fields):
+            admin = Caller("operator", "test", proven=True, role="admin")
+            async with core(tmp_path, FILES) as made:
+                assert (await refused(made, admin, operation, "dorbell", **fields)).endswith("Did you mean door_bell?")
+                assert "Did you mean" not in await refused(made, admin, operation, "oven", **fields)
 
 
 async def test_a_service_that_exists_is_what_was_meant(tmp_path: Path):

@@ -10,6 +10,7 @@ import pytest
 
 from aliciacfg.errors import InvalidRequest
 from builders import environment_file, valid_config
+from cases import case
 from inprocess import Core, Home, listening
 
 PATCH = {"settings": {"volume": 3}}
@@ -26,9 +27,9 @@ async def made(tmp_path: Path) -> AsyncGenerator[Core]:
         yield core
 
 
-@pytest.mark.parametrize(
-    ("method", "query", "body"),
-    [
+async def test_the_form_of_a_request_over_mqtt_is_no_body(made: Core):
+    """It is refused with what to do; nothing is changed, and no member of that name is made."""
+    for method, query, body in [
         ("PATCH", "", {"patch": PATCH}),
         ("PATCH", "", {"patch": PATCH, "environment": "dev", "comment": "louder", "service": "bell"}),
         ("PATCH", "?dry_run", {"patch": PATCH}),
@@ -36,21 +37,19 @@ async def made(tmp_path: Path) -> AsyncGenerator[Core]:
         ("PATCH", "", {"config": {"features": {"loud": True}}, "comment": "louder"}),
         ("PATCH", "", {**PATCH, "dry_run": True}),
         ("PUT", "", {**valid_config(), "expected_revision": 1}),
-    ],
-)
-async def test_the_form_of_a_request_over_mqtt_is_no_body(made: Core, method: str, query: str, body: dict[str, Any]):
-    """It is refused with what to do; nothing is changed, and no member of that name is made."""
-    async with (
-        listening(made) as url,
-        aiohttp.ClientSession() as session,
-        session.request(method, f"{url}/config/bell{query}", json=body) as response,
-    ):
-        answer = await response.json()
-    assert (response.status, answer["code"]) == (400, "invalid_request")
-    assert "query parameter" in answer["message"]
-    (pointer,) = [problem["pointer"] for problem in answer["problems"]]
-    assert pointer.removeprefix("/") in body
-    assert (await made.ask("get", "bell"))["revision"] == 1
+    ]:
+        with case(method, query, body):
+            async with (
+                listening(made) as url,
+                aiohttp.ClientSession() as session,
+                session.request(method, f"{url}/config/bell{query}", json=body) as response,
+            ):
+                answer = await response.json()
+            assert (response.status, answer["code"]) == (400, "invalid_request")
+            assert "query parameter" in answer["message"]
+            (pointer,) = [problem["pointer"] for problem in answer["problems"]]
+            assert pointer.removeprefix("/") in body
+            assert (await made.ask("get", "bell"))["revision"] == 1
 
 
 async def test_over_mqtt_and_in_a_batch_it_is_refused_too(made: Core):
