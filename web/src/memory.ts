@@ -36,3 +36,12 @@ export function rememberedNames(prefix: string): string[] {
     return [];
   }
 }
+
+/** Return what connects the tabs of this origin; undefined if the browser denies it, as Firefox does without cookies. */
+export function channelOf(name: string): BroadcastChannel | undefined {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return undefined;
+  }
+}

@@ -3,6 +3,7 @@
  */
 
 import { signal } from "@preact/signals";
+import { channelOf } from "../memory.ts";
 import { address, headers, RequestError, refused, token } from "./client.ts";
 import { type Json, parse } from "./json.ts";
 import { StreamPlaces } from "./stream_places.ts";
@@ -65,7 +66,7 @@ let places = new StreamPlaces(undefined);
 function channel(): BroadcastChannel | undefined {
   const [page] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
   // With HTTP/2 or 3, as behind a proxy, one connection carries all streams.
-  return /^h[23]/.test(page?.nextHopProtocol ?? "") ? undefined : new BroadcastChannel("aliciacfg event streams");
+  return /^h[23]/.test(page?.nextHopProtocol ?? "") ? undefined : channelOf("aliciacfg event streams");
 }
 
 /** Have the tab that is used last be one of those with a stream. */

@@ -4,7 +4,7 @@
  * `navigator.locks` would tell, but exists only on HTTPS and localhost.
  */
 
-import { PREFIX } from "../memory.ts";
+import { channelOf, PREFIX } from "../memory.ts";
 import { randomId } from "./random.ts";
 
 const NAME = `${PREFIX}tab`;
@@ -60,8 +60,9 @@ async function settle(): Promise<string> {
 }
 
 function listen(): BroadcastChannel | undefined {
-  if (channel !== undefined || typeof BroadcastChannel === "undefined") return channel;
-  const opened = new BroadcastChannel(NAME);
+  if (channel !== undefined) return channel;
+  const opened = channelOf(NAME);
+  if (opened === undefined) return undefined;
   opened.addEventListener("message", ({ data }: MessageEvent<Message>) => {
     // A page whose own id is not settled does not answer: of two that ask at a time, both would get another one.
     if (data.kind !== "who" || data.tab !== own || data.from === page || !settled) return;

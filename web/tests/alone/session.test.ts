@@ -52,6 +52,7 @@ Object.assign(globalThis, {
 const { addEdit, sessionOf } = await import("../../src/edit/sessions.ts");
 const { draftsOf, keepDraftText } = await import("../../src/store/drafts.ts");
 const { useToken } = await import("../../src/api/client.ts");
+const { channelOf } = await import("../../src/memory.ts");
 
 let number = 0;
 let service = "";
@@ -273,6 +274,18 @@ class Tabs extends EventTarget {
     queueMicrotask(() => this.dispatchEvent(answer));
   }
 }
+
+test("a browser that denies storage may deny what connects its tabs, too", () => {
+  class Denied {
+    constructor() {
+      throw new DOMException("The operation is insecure.", "SecurityError");
+    }
+  }
+  for (const denied of [undefined, Denied]) {
+    Object.assign(globalThis, { BroadcastChannel: denied });
+    assert.equal(channelOf("tabs"), undefined);
+  }
+});
 
 // The last test: the page keeps its channel.
 test("a draft of a tab that is open stays with that tab, and can be discarded here", async () => {

@@ -1,1 +1,1 @@
-import{C as e,Ot as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return e(t,{children:r.map((t,n)=>n%2==1?e(`code`,{children:t},`${n} ${t}`):t)})}export{n as t};
+import{C as e,kt as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return e(t,{children:r.map((t,n)=>n%2==1?e(`code`,{children:t},`${n} ${t}`):t)})}export{n as t};
