@@ -8,7 +8,6 @@ import pytest
 
 from builders import environment_file
 from inprocess import Home
-from soak import each_in_turn
 
 SECRET = {"type": "string", "x-sensitive": True}
 SCHEMA = {"properties": {"settings": {"properties": {"pin": SECRET, "pins": {"items": SECRET}}}}}
@@ -109,19 +108,22 @@ async def test_a_load_has_the_old_and_new_values_by_service(home: Home, dry_run:
         assert not {"changes", "changes_left_out", "added", "removed"} & again.keys()
 
 
-BECOME_SECRET: dict[str, tuple[object, object, object]] = {
-    "string": (OLD, NEW, "***"),
-    "URL": (URL, f"http://me:{NEW}@127.0.0.1/", "***"),
-    "number": (4071, NEW, "***"),
-    "array": ([OLD, "b"], [NEW], ["***", "***"]),
-    "object": ({"a": OLD, "b": 1}, {"a": NEW, "b": 1}, "***"),
-}
-
-
-@pytest.mark.parametrize(("kind", "dry_run"), each_in_turn(BECOME_SECRET, [True, False]))
-async def test_a_place_that_becomes_secret_does_not_show_what_it_held(home: Home, kind: str, dry_run: bool):
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        (OLD, NEW, "***"),
+        (URL, f"http://me:{NEW}@127.0.0.1/", "***"),
+        (4071, NEW, "***"),
+        ([OLD, "b"], [NEW], ["***", "***"]),
+        ({"a": OLD, "b": 1}, {"a": NEW, "b": 1}, "***"),
+    ],
+    ids=["string", "URL", "number", "array", "object"],
+)
+async def test_a_place_that_becomes_secret_does_not_show_what_it_held(
+    home: Home, old: object, new: object, shown: object, dry_run: bool
+):
     """The load of the schema that says so finds the value in plain text, and shows it as it is from now on."""
-    old, new, shown = BECOME_SECRET[kind]
     home.write("environments/dev.yaml", {"services": {"bell": {"settings": {"place": old}}}})
     async with home.core() as made:
         marks = {"items": SECRET} if isinstance(new, list) else {"properties": {"a": SECRET}}

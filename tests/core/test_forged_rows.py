@@ -25,7 +25,7 @@ from aliciacfg.storage.sqlite.schema import create_tables
 from aliciacfg.storage.sqlite.transaction import apply
 from builders import environment_file
 from inprocess import CALLER, Core, Home
-from soak import each_in_turn, rarely
+from soak import each_in_turn
 from stored_rows import opened, revision, tamper
 
 ANONYMOUS = Caller(None, "http", address="127.0.0.1")
@@ -204,20 +204,7 @@ TARGETS = {
 """The row of each table that has the most effect."""
 
 
-# Of long rows, whose columns are read together, every run has those that decide something. That each of them is covered
-# is held for the database itself, see tests/storage/sqlite/test_maintenance.py.
-LONG_ROWS = {
-    "revisions": {"environment", "service", "revision", "config", "changed", "deleted", "sequence", "mac", "code"},
-    "audit": {"sequence", "timestamp", "who", "outcome", "service", "mac", "code"},
-}
-
-
-def is_frequent(table: str, column: str) -> bool:
-    """Return whether every run forges the column."""
-    return table not in LONG_ROWS or column in LONG_ROWS[table]
-
-
-@pytest.mark.parametrize(("table", "column"), [place if is_frequent(*place) else rarely(*place) for place in columns()])
+@pytest.mark.parametrize(("table", "column"), columns())
 async def test_a_forged_value_changes_nothing_and_is_told(home: Home, lived: Lived, table: str, column: str):
     """Whatever the column means; at most the row counts for nothing, as if it had been deleted."""
     where = TARGETS.get(table, "1")

@@ -15,7 +15,6 @@ from aliciacfg.model.records import Position, Write
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from builders import environment_file
 from inprocess import Home, core
-from soak import each_in_turn
 
 
 async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Path):
@@ -60,7 +59,8 @@ ONLY_FILE = {
 }
 
 
-@pytest.mark.parametrize(("what", "file"), each_in_turn(ONLY_FILE, ["base", "dev", "dev-secrets"]))
+@pytest.mark.parametrize("file", ["base", "dev", "dev-secrets"])
+@pytest.mark.parametrize("what", ONLY_FILE)
 async def test_the_problem_of_the_only_file_that_names_services_is_what_people_see(
     tmp_path: Path, file: str, what: str
 ):

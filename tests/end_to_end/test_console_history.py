@@ -121,6 +121,7 @@ async def test_a_rollback_is_reviewed_and_reaches_a_subscriber_by_keyboard(home:
     await expect(row(page, "Revision 4")).to_contain_text("enough")
 
 
+@pytest.mark.soak
 async def test_a_rollback_that_was_overtaken_shows_what_changed_and_sends_nothing(home: Daemon, console: Console):
     """Also if the other change is not known yet when the button is pressed: then the daemon refuses."""
     create(home, "h_race", limit=1)
@@ -149,6 +150,7 @@ async def test_a_rollback_that_was_overtaken_shows_what_changed_and_sends_nothin
     assert home.config("h_race")["config"]["settings"] == {"limit": 6}
 
 
+@pytest.mark.soak
 async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console):
     """The history shows the end of it, and the way back to the last values, also if an answer is lost."""
     create(home, "h_gone", limit=1)
@@ -180,6 +182,7 @@ async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console
     assert home.config("h_gone")["config"]["settings"] == {"limit": 1}
 
 
+@pytest.mark.soak
 async def test_older_revisions_are_listed_and_compared(home: Daemon, console: Console):
     """The list grows when it is asked to, and stays as long after a reload; any two revisions can be chosen."""
     create(home, "h_many", limit=0)

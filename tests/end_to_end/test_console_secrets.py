@@ -102,6 +102,7 @@ async def test_secrets_are_nowhere(home: Daemon, console: Console):
         assert answer.status == 200, answer.body
     # Before the token; nothing in prod; a refused secret.
     console.allow("status 401", "status 404", r"status 422: \w+ \S+/security_gateway")
+    console.note_finished()
     page = await console.show(home)
     await _enter_token(page, admin)
     seen: dict[str, str] = {}
@@ -231,6 +232,7 @@ LOCK = {"version": "1.0.0", "type": "object", "properties": {"settings": {"prope
 }}}}  # fmt: skip
 
 
+@pytest.mark.soak
 async def test_a_broken_text_with_a_secret_of_any_name_is_not_kept(
     make_daemon: Callable[..., Daemon], console: Console
 ):

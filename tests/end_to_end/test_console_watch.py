@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import yaml
 from playwright.async_api import Locator, Page, Route, expect
 
@@ -220,6 +221,7 @@ async def test_an_edit_of_a_file_that_is_refused_stands_above_everything(
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+@pytest.mark.soak
 async def test_a_daemon_that_goes_away_and_comes_back(make_daemon: Callable[..., Daemon], console: Console):
     """The page says so, keeps what it shows, and has what changed meanwhile without being loaded again."""
     console.allow(r"failed: GET", r"status 503")
@@ -312,14 +314,14 @@ async def test_a_token_is_asked_for_used_and_forgotten(make_daemon: Callable[...
     await expect(rows(page)).to_have_count(2)
     await asyncio.to_thread(daemon.local, "token_revoke", {"token_id": token.split("_")[1]})
     await expect(page.get_by_role("alert")).to_contain_text("The daemon does not take this token any more.")
-    await see_itself_alone(page, daemon.local("token_create", {"name": "voice_router"})["token"])
 
 
-async def see_itself_alone(page: Page, token: str) -> None:
-    """Go through what a service may see: a status of 403 would fail the test, and stand in the audit log."""
-    await page.get_by_role("button", name="Enter a token").first.click()
-    await page.get_by_role("dialog").get_by_label("Token", exact=True).fill(token)
-    await page.keyboard.press("Enter")
+@pytest.mark.soak
+async def test_a_service_sees_itself_alone(make_daemon: Callable[..., Daemon], console: Console):
+    """On every screen that it may see: a status of 403 would fail the test, and stand in the audit log."""
+    daemon = make_daemon().keep_services("voice_router", "tts_service").start()
+    console.sign_in(daemon.local("token_create", {"name": "voice_router"})["token"])
+    page = await console.show(daemon, "#/services")
     await expect(rows(page)).to_have_count(1)
     await expect(row_of(page, "voice_router")).to_be_visible()
     await expect(page.get_by_text("live", exact=True)).to_be_visible()
@@ -420,10 +422,7 @@ async def follow_others(page: Page, daemon: Daemon) -> None:
 
 
 async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable[..., Daemon], console: Console):
-    """The text is shown once and kept nowhere; the own token is marked, and revoking it asks for another one.
-
-    What others do with tokens, and what is refused to them, is there without a look.
-    """
+    """The text is shown once and kept nowhere; the own token is marked, and revoking it asks for another one."""
     console.allow(r"status 401")
     daemon = make_daemon().keep_services("voice_router").start()
     open_page = await console.show(daemon, "#/tokens")
@@ -435,7 +434,6 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("row").filter(has_text="that of this page")).to_contain_text("mario")
 
-    await leave_early(page)
     made = await create(page, console)
     assert daemon.http("GET", "/metrics", headers={"Authorization": f"Bearer {made}"}).status == 200
     reading = daemon.http("GET", "/config/voice_router", headers={"Authorization": f"Bearer {made}"})
@@ -450,12 +448,26 @@ async def test_an_administrator_creates_and_revokes_tokens(make_daemon: Callable
     await page.get_by_role("link", name="Audit").click()
     await page.get_by_label("Outcome").select_option("refused")
     await expect(page.get_by_role("row").filter(has_text="grafana").first).to_contain_text("voice_router")
-    await follow_others(page, daemon)
+    await page.get_by_role("link", name="Tokens").click()
     await page.get_by_role("row").filter(has_text="mario").get_by_role("button", name="Revoke").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("This page uses it.")
     await dialog.get_by_role("button", name="Revoke").click()
     await expect(page.get_by_role("dialog", name="Enter a token")).to_be_visible()
+
+
+@pytest.mark.soak
+async def test_tokens_are_followed_wherever_one_goes(make_daemon: Callable[..., Daemon], console: Console):
+    """What others do with tokens, and what is refused to them, is there without a look.
+
+    A token that is made while one is elsewhere is shown to who comes back.
+    """
+    daemon = make_daemon().keep_services("voice_router").start()
+    console.sign_in(daemon.local("token_create", {"name": "mario", "role": "admin"})["token"])
+    page = await console.show(daemon, "#/tokens")
+    await leave_early(page)
+    await console.show(daemon, "#/audit?outcome=refused", page)
+    await follow_others(page, daemon)
 
 
 async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console):
@@ -585,6 +597,7 @@ async def test_a_daemon_of_another_version_offers_to_load_the_page_again(module_
     await console.show(module_daemon, "#/health", page)
     notice = page.get_by_role("status").filter(has_text="The daemon was updated from 1.0.0 to 1.1.0.")
     await expect(notice).to_be_visible()
-    await notice.get_by_role("button", name="Load the page again").click()
+    async with page.expect_event("load"):
+        await notice.get_by_role("button", name="Load the page again").click()
     await settled(page)
     await expect(notice).to_have_count(0)

@@ -1,7 +1,6 @@
 """Several cases in one test, where each of them would need the same home, which none of them changes."""
 
 import contextlib
-import reprlib
 from collections.abc import Iterator
 
 
@@ -11,5 +10,5 @@ def case(*what: object) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        error.add_note(f"in the case {', '.join(map(reprlib.repr, what))}")
+        error.add_note(f"in the case {', '.join(map(repr, what))}")
         raise

@@ -4,12 +4,13 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from playwright.async_api import Locator, Page, expect
 
 from browser import Visit, focused, widest
 from daemons import Daemon
+from machine import SECONDS
 from repository import ROOT
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -27,6 +28,31 @@ QUIET = """() => new Promise(done => {
   observer.observe(document.body, { childList: true, subtree: true, characterData: true });
   const next = () => { if (++frames > 3) { observer.disconnect(); done(); } else requestAnimationFrame(next); };
   requestAnimationFrame(next);
+})"""
+
+# The page is looked at when it changes, rather than each time that some milliseconds have passed.
+SHOWN = """seconds => new Promise((done, fail) => {
+  const seen = one => one !== null && one.checkVisibility({ visibilityProperty: true }) && one.offsetHeight > 0;
+  const loading = "boolean(//text()[normalize-space() = 'Loading …'])";
+  const ready = () => seen(document.querySelector("main h1, main .notice"))
+    && !document.evaluate(loading, document, null, XPathResult.BOOLEAN_TYPE).booleanValue;
+  let frames = 0;
+  let counts = false;
+  const observer = new MutationObserver(() => {
+    frames = 0;
+    if (!counts && ready()) count();
+  });
+  const end = finish => { clearTimeout(late); observer.disconnect(); finish(); };
+  const giveUp = () => fail(new Error(`no screen is shown: ${document.body.innerText}`));
+  const late = setTimeout(() => end(giveUp), seconds * 1000);
+  const next = () => {
+    counts = ready();
+    if (!counts) return;
+    if (++frames > 3) end(done); else requestAnimationFrame(next);
+  };
+  const count = () => { counts = true; requestAnimationFrame(next); };
+  observer.observe(document, { attributes: true, childList: true, subtree: true, characterData: true });
+  if (ready()) count();
 })"""
 
 # What Tab may reach: of what belongs together (radio buttons, a tree) one element, the others by arrows.
@@ -95,14 +121,14 @@ class Console(Visit):
                 await page.evaluate(QUIET)
                 path = self.pictures / f"{name}-{width}-{theme}.png"
                 await page.screenshot(path=path, full_page=True)
-        await _restore(page, size)
+        await page.emulate_media(color_scheme=None)
+        if size is not None:
+            await page.set_viewport_size(size)
 
 
 async def settled(page: Page) -> None:
     """Wait until a screen shows its content, rather than that it is loading."""
-    await expect(page.locator("main h1, main .notice").first).to_be_visible()
-    await expect(page.get_by_text("Loading …", exact=True)).to_have_count(0)
-    await page.evaluate(QUIET)
+    await page.evaluate(SHOWN, SECONDS)
 
 
 async def tab_to(page: Page, wanted: Locator, *, backwards: bool = False, limit: int = 200) -> None:
@@ -217,28 +243,39 @@ async def stops(page: Page) -> tuple[list[str], list[str]]:
     return reached, controls
 
 
-async def axe(page: Page, part: str | None = None) -> None:
-    """Fail on what axe-core finds against WCAG 2.2 AA: as the page is, and in the dark theme at the width of a phone.
+async def faults(page: Page, part: str | None = None) -> dict[str, list[str]]:
+    """Return what is wrong with a page at a desk, and in the dark theme at the width of a phone.
 
-    Also fail if the page scrolls sideways at that width (criterion 1.4.10), or at that of a tablet. ``part`` is the
-    selector of what to look at, on a screen whose rest was looked at elsewhere. The first look of a document takes
-    three times as long as each after it.
+    What axe-core finds against WCAG 2.2 AA; at a desk also what Tab does not reach, on a phone and on a tablet what
+    makes the page scroll sideways (criterion 1.4.10). ``part`` is the selector of what to look at, on a screen whose
+    rest was looked at elsewhere. Begins with the view that the page has, and leaves it in the other one: a change of
+    the view costs as much as a look. The first look of a document takes three times as long as each after it.
     """
     if part is not None:
         await expect(page.locator(part).first).to_be_visible()
-        await page.evaluate(QUIET)
-    found = {"at a desk": await _violations(page, part, [])}
-    # The dark theme differs from the light one in its colours alone, a phone in its layout.
-    size = page.viewport_size
-    await page.emulate_media(color_scheme="dark")
-    await page.set_viewport_size({"width": PHONE, "height": 900})
+    found: dict[str, list[str]] = {}
+    begins_on_phone = page.viewport_size is not None and page.viewport_size["width"] == PHONE
+    await _view(page, on_phone=begins_on_phone)
+    for on_phone in (begins_on_phone, not begins_on_phone):
+        if on_phone != begins_on_phone:
+            await page.set_viewport_size({"width": TABLET, "height": 900})
+            found["scrolls sideways on a tablet"] = list(await widest(page))
+            await _view(page, on_phone=on_phone)
+        # The dark theme differs from the light one in its colours alone, a phone in its layout.
+        rules, name = (COLOURS + ON_A_PHONE, "on a phone in the dark theme") if on_phone else ([], "at a desk")
+        found[name] = await _violations(page, part, rules)
+        if on_phone:
+            found["scrolls sideways on a phone"] = list(await widest(page))
+        elif part is None:
+            reached, controls = await stops(page)
+            found["not reached by Tab"] = sorted(set(controls) - set(reached))
+    return {name: what for name, what in found.items() if what}
+
+
+async def _view(page: Page, *, on_phone: bool) -> None:
+    await page.emulate_media(color_scheme="dark" if on_phone else "light")
+    await page.set_viewport_size({"width": PHONE if on_phone else DESK, "height": 900})
     await page.evaluate(QUIET)
-    found["on a phone in the dark theme"] = await _violations(page, part, COLOURS + ON_A_PHONE)
-    found["scrolls sideways on a phone"] = list(await widest(page))
-    await page.set_viewport_size({"width": TABLET, "height": 900})
-    found["scrolls sideways on a tablet"] = list(await widest(page))
-    await _restore(page, size)
-    assert found == {view: [] for view in found}
 
 
 async def _violations(page: Page, part: str | None, rules: list[str]) -> list[str]:
@@ -255,9 +292,3 @@ async def _violations(page: Page, part: str | None, rules: list[str]) -> list[st
         for violation in result["violations"]
         for node in violation["nodes"]
     ]
-
-
-async def _restore(page: Page, size: Any) -> None:
-    await page.emulate_media(color_scheme=None)
-    if size is not None:
-        await page.set_viewport_size(size)

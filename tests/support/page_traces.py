@@ -46,7 +46,10 @@ async def kept(page: Page) -> dict[str, str]:
 
 
 async def sent(console: Console) -> dict[str, str]:
-    """Return every request of a visit and its answer, by method and address; and what pages logged."""
+    """Return every request of a visit and its answer, by method and address; and what pages logged.
+
+    Needs ``note_finished`` at the beginning of the visit.
+    """
     found: dict[str, str] = {"messages": "\n".join(console.messages)}
     for number, request in enumerate(console.requests):
         name = f"{number} {request.method} {request.url}"

@@ -54,7 +54,8 @@ async def store(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> As
     (tmp_path / "data").mkdir()
     async with database_in(tmp_path / "data", url).open(CHAIN) as made:
         await made.load()
-        await made.commit([change(number) for number in range(1, 13)])
+        for number in range(1, 13):
+            await made.commit([change(number)])
         yield made
 
 
