@@ -513,6 +513,7 @@ async def test_a_token_that_ends_costs_no_edit(make_daemon: Callable[..., Daemon
     await _use(page, writer)
     await page.get_by_label("max_sessions", exact=True).fill("99")
     await page.get_by_label("password", exact=True).fill(PLANTED)
+    await _lose_sight(page, lambda: bearing(daemon, writer)("PATCH", "/config/voice_router", {"limits": {"extra": 7}}))
     ended = bearing(daemon, writer)("GET", "/tokens").json["tokens"]
     found = next(each["token_id"] for each in ended if each["name"] == "operator")
     later = token(daemon, "owner", role="admin")
@@ -524,6 +525,24 @@ async def test_a_token_that_ends_costs_no_edit(make_daemon: Callable[..., Daemon
     await expect(dialog(page).locator(".differences")).to_contain_text("/mqtt_config/password")
     await apply(page)
     assert bearing(daemon, later)("GET", "/config/voice_router").json["config"]["settings"]["max_sessions"] == 99
+
+
+async def _lose_sight(page: Page, change: Callable[[], object]) -> None:
+    """Have a service that changes be forbidden for a while: nothing of it is shown, and no edit is lost."""
+
+    async def forbid(route: Route) -> None:
+        answer = {"status": "error", "code": "forbidden", "message": "It is not yours.", "problems": []}
+        await route.fulfill(status=403, json={**answer, "request_id": None})
+
+    field = page.get_by_label("max_sessions", exact=True)
+    typed = await field.input_value()
+    await page.route("**/config/voice_router?*", forbid)
+    change()
+    await expect(page.get_by_role("alert")).to_contain_text("It is not yours.")
+    await expect(field).to_have_count(0)
+    await page.unroute_all()
+    await page.get_by_role("button", name="Look again").click()
+    await expect(field).to_have_value(typed)
 
 
 async def _use(page: Page, text: str) -> None:

@@ -92,7 +92,11 @@ export function Problems({ problems, onPlace }: { problems: Problem[]; onPlace?:
   );
 }
 
-/** Show what was loaded; while nothing is there yet, that it is loading, or why it failed. */
+/**
+ * Show what was loaded; while nothing is there yet, that it is loading, or why it failed.
+ *
+ * What was loaded before stays when that fails later, but not what the caller may not read any more.
+ */
 export function Await<T>({
   of,
   children,
@@ -101,7 +105,7 @@ export function Await<T>({
   children: (data: T) => ComponentChildren;
 }) {
   const { data, error, loading, refresh } = of;
-  if (data === undefined) {
+  if (data === undefined || error?.code === "forbidden") {
     if (error !== undefined) {
       if (error.code === "unauthorized") return null;
       return (
