@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 import forking
-from commands import aliciacfg
+from commands import aliciacfg, on_terminal
 from daemons import Daemon
 
 # The services of its daemons.
@@ -123,7 +123,7 @@ def test_what_is_read_from_the_daemon_of_another_home_is_marked(homes: tuple[Dae
 
 
 def test_the_home_of_the_daemon_and_a_directory_without_one_are_no_other_home(homes: tuple[Daemon, Daemon]):
-    """In the home itself and outside of any, commands go on as before, without a word."""
+    """Commands go on as before; outside of any home a person is told which daemon answered, once, and a script not."""
     first, second = homes
     (first.data / "dev-broker-port").write_text(f"{first.broker_port}\n")
     for arguments in (("get", "voice_router"), ("patch", "voice_router", '{"settings": {"max_sessions": 4}}')):
@@ -132,8 +132,16 @@ def test_the_home_of_the_daemon_and_a_directory_without_one_are_no_other_home(ho
     outside = second.directory / "outside"
     (outside / "data").mkdir(parents=True, mode=0o700)
     (outside / "data" / "dev-broker-port").write_text(f"{first.broker_port}\n")
-    done = _unnamed(Daemon(outside, second.broker_port), "patch", "voice_router", '{"settings": {"max_sessions": 5}}')
+    nowhere = Daemon(outside, second.broker_port)
+    done = _unnamed(nowhere, "patch", "voice_router", '{"settings": {"max_sessions": 5}}')
     assert (done.returncode, done.stderr) == (0, "")
+    seen = on_terminal(nowhere, "list", without=("MQTT_BROKER", "MQTT_PORT"), columns=400).text
+    name = first.name_file.read_text().strip()
+    said = f"note: answered by the daemon on 127.0.0.1:{first.broker_port} (instance {name}, environment dev): "
+    assert seen.count(said) == 1
+    for where, options in ((nowhere, ("--broker", f"127.0.0.1:{first.broker_port}")), (first, ())):
+        named = on_terminal(where, "list", *options)
+        assert (named.returncode, "answered by" in named.text) == (0, False)
 
 
 def test_a_home_whose_name_cannot_be_read_is_no_reason_to_refuse(homes: tuple[Daemon, Daemon]):

@@ -6,7 +6,7 @@ import pty
 import re
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import forking
@@ -46,13 +46,14 @@ def aliciacfg(
     return done
 
 
-def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
-    """Run a command on a terminal of its own."""
+def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120, without: Collection[str] = ()) -> Seen:
+    """Run a command on a terminal of its own, without some of the daemon's variables."""
     ours, theirs = pty.openpty()
+    environ = {name: value for name, value in daemon.environment().items() if name not in without}
     process = forking.start_on_terminal(
         arguments,
         directory=daemon.directory,
-        environ={**daemon.environment(), "TERM": "xterm", "COLUMNS": str(columns)},
+        environ={**environ, "TERM": "xterm", "COLUMNS": str(columns)},
         terminal=theirs,
         reads=False,
     )

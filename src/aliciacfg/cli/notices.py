@@ -55,6 +55,11 @@ def print_hint(message: str) -> None:
     _print_labelled("hint", message)
 
 
+def for_people() -> bool:
+    """Return whether a person reads standard error: it is a terminal, and nothing asks for JSON or YAML."""
+    return sys.stderr.isatty() and output_format.chosen() not in {"json", "yaml"}
+
+
 def print_object(value: Json) -> None:
     """Print a value on standard error for programs, as JSON or, if that is chosen, as YAML."""
     if output_format.chosen() == "yaml":

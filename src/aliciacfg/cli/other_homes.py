@@ -76,6 +76,31 @@ def local_home() -> LocalHome | None:
     return LocalHome(name, is_in_use(data))
 
 
+def stands_in_none() -> bool:
+    """Return whether this directory is no home and nothing names a broker, so that any home of this machine answers."""
+    from aliciacfg.storage.data_directory import read_instance
+
+    resolved = options.daemon_settings({})
+    if resolved.explicit("mqtt_broker") or resolved.explicit("mqtt_port") or is_home(resolved.settings):
+        return False
+    try:
+        return read_instance(Path(resolved.settings.data_dir)) is None
+    except OSError:
+        # Another user's home.
+        return False
+
+
+def who_answered(health: JsonObject | None, address: "BrokerAddress") -> str:
+    """Return which daemon answered where no home and no broker was meant, as a note."""
+    said = {} if health is None else health
+    known = [f"{what} {said[what]}" for what in ("instance", "environment") if isinstance(said.get(what), str)]
+    which = f" ({', '.join(known)})" if known else ""
+    return (
+        f"answered by the daemon on {address.host}:{address.port}{which}: this directory is no home, and no broker is "
+        "named (--broker, MQTT_BROKER)"
+    )
+
+
 def is_home(settings: "Settings") -> bool:
     """Return whether the settings of this directory lead to the files of a home."""
     return Path(settings.environments_dir).is_dir()

@@ -21,7 +21,7 @@ from aliciacfg.cli.loop import run
 from aliciacfg.cli.masking import without_boxes_anywhere
 from aliciacfg.cli.output import Line, Table
 from aliciacfg.cli.refused_edits import warn_of_refused_edits
-from aliciacfg.cli.requests import connected, warn_of_other_home
+from aliciacfg.cli.requests import connected, note_home, warn_of_other_home
 from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import AliciacfgError
@@ -170,6 +170,7 @@ async def _watch(target: Target, service: str | None, count: int | None) -> None
         try:
             async for update in client.updates(service):
                 await warn_of_other_home(target, client)
+                await note_home(target, client)
                 _print_update(update)
                 seen += 1
                 if count is not None and seen >= count:
@@ -187,6 +188,7 @@ async def _note_if_missing(target: Target, client: "MqttClient", service: str) -
         if (await ask("get", service, {})).get("code") != "not_found":
             return
         await warn_of_other_home(target, client)
+        await note_home(target, client)
         listed = await ask("list", None, {"limit": _PAGE})
         known = [item.service for item in msgspec.convert(listed, ListAnswer).configs]
     except (AliciacfgError, msgspec.ValidationError):

@@ -32,6 +32,7 @@ _NEVER_REPEATED: Final = frozenset({"reload", "recipient"})
 """The others are known by their ``request_id`` where several daemons serve a home."""
 
 _NOTED: Final = "aliciacfg.noted_other_port"
+_NOTED_HOME: Final = "aliciacfg.noted_home"
 _WARNED: Final = "aliciacfg.warned_of_other_home"
 # What is retained comes with the acknowledgement of the subscription, unless there is nothing to come.
 _HEALTH_SECONDS: Final = 0.5
@@ -157,7 +158,8 @@ async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
 
     if target.broker is None:
         note_other_port(options.daemon_settings({}))
-    async with open_client(broker(target), target.caller, with_health=_local_home(target) is not None) as client:
+    with_health = _local_home(target) is not None or _asks_any_home(target)
+    async with open_client(broker(target), target.caller, with_health=with_health) as client:
         yield client
 
 
@@ -186,6 +188,19 @@ async def warn_of_other_home(target: Target, client: "MqttClient") -> None:
         _say_once(_WARNED, lambda: notices.print_warning(f"{mistake}. To have your own: {mistake.hint}"))
 
 
+async def note_home(target: Target, client: "MqttClient") -> None:
+    """Tell a person once which daemon answered, if neither this directory nor an option names a home.
+
+    Raises:
+        BrokerUnavailable: The broker is gone.
+    """
+    if _asks_any_home(target):
+        from aliciacfg.cli.other_homes import who_answered
+
+        note = who_answered(await client.health(), broker(target))
+        _say_once(_NOTED_HOME, lambda: notices.print_note(note))
+
+
 def warn_if_served_by_another(target: Target) -> None:
     """Warn if no daemon runs in the home here, and that of another home serves the broker that is asked instead.
 
@@ -201,6 +216,15 @@ def _local_home(target: Target) -> "LocalHome | None":
     from aliciacfg.cli.other_homes import local_home
 
     return local_home() if target.http is None and target.broker is None else None
+
+
+def _asks_any_home(target: Target) -> bool:
+    """Return whether a person asks whichever home this machine's broker has; a script is not told."""
+    if target.http is not None or target.broker is not None or not notices.for_people():
+        return False
+    from aliciacfg.cli.other_homes import stands_in_none
+
+    return stands_in_none()
 
 
 def note_other_port(resolved: "Resolved") -> None:
@@ -236,6 +260,7 @@ async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: di
             answer.pop(key, None)
         if not changes:
             await warn_of_other_home(target, client)
+        await note_home(target, client)
         return answer
 
 
