@@ -170,3 +170,42 @@ def test_a_mistyped_word_of_a_few_is_answered_with_the_one_that_was_meant(argume
     """Wherever an option or an argument takes one of some words."""
     done = run(*arguments)
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, f"hint: did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--broker", "::::", "get", "bell"), "--broker '::::': expected HOST or HOST:PORT"),
+        (("get", "bell", "--broker", "127.0.0.1:abc"), "--broker '127.0.0.1:abc': expected HOST or HOST:PORT"),
+        (("--timeout", "0", "get", "bell"), "0.0 is not more than 0"),
+        (("watch", "--count", "0"), "0 is less than 1"),
+        (("history", "bell", "--limit", "1001"), "1001 is not between 1 and 1000"),
+        (("--ca", "nowhere.pem", "get", "bell"), "--ca: nowhere.pem cannot be read"),
+        (("token", "create", "a b"), "cannot name a caller"),
+    ],
+)
+def test_what_no_value_can_be_is_refused_before_anything_is_asked(arguments: tuple[str, ...], message: str):
+    """In words, and not by a broker or a setting that nobody named."""
+    done = run(*arguments)
+    assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+
+
+def test_a_data_directory_that_is_named_has_to_be_there(tmp_path: Path):
+    """A mistyped one would become a home of its own, with keys and a token that opens nothing."""
+    done = run("token", "create", "mario", "--role", "admin", "--data-dir", str(tmp_path / "dta"))
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (3, f"error: there is no data directory {tmp_path / 'dta'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("updates", "message"), [("[]", "found an empty list"), ("[{}]", "/0: service is missing")])
+def test_a_batch_without_updates_or_services_is_refused_here(updates: str, message: str):
+    """In words of a batch."""
+    done = run(*NOWHERE["--http"], "batch", updates)
+    assert (done.exit_code, message in done.stderr) == (4, True), done.stderr
+
+
+@pytest.mark.parametrize("command", ["set", "patch", "validate", "batch"])
+def test_nothing_is_no_document(command: str):
+    """A program that fails before a pipe would otherwise take every member away."""
+    done = run(*NOWHERE["--http"], command, *(() if command == "batch" else ("bell",)), "-", stdin=" \n")
+    assert (done.exit_code, "standard input is empty" in done.stderr) == (4, True), done.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -264,3 +265,24 @@ def test_the_line_is_gone_before_the_result_is_printed(tmp_path: Path):
     os.close(ours)
     assert process.wait(20) == 0
     assert re.sub(r"[^\n]*\x1b\[K", "", shown) == "restored\r\n" * 100
+
+
+@pytest.mark.parametrize(
+    ("redirect", "code", "said"),
+    [
+        ("<&- >&-", 0, ""),
+        ("> /dev/full", 1, "error: standard output cannot be written: No space left on device; free some space\n"),
+    ],
+)
+def test_a_standard_stream_that_cannot_be_used_is_no_traceback(shared: Daemon, redirect: str, code: int, said: str):
+    """Closed before the start, whose number the next socket would get; or on a full disk."""
+    command = f"{shlex.quote(sys.executable)} -m aliciacfg list {redirect}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=shared.directory,
+        env=shared.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, said)

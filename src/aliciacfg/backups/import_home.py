@@ -67,9 +67,9 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
         SourceError: The files are not valid.
         AliciacfgError: Keys or database cannot be used.
     """
+    if not (directory / export.HOME).is_file():
+        raise ArchiveError(f"{directory} has no {export.HOME}, so it is no export; name what `aliciacfg export` wrote")
     tree = await asyncio.to_thread(export.read_tree, directory)
-    if not tree:
-        raise ArchiveError(f"{directory} is empty, or does not exist; `aliciacfg export` writes one")
     data = await asyncio.to_thread(DataDirectory, Path(settings.data_dir))
     try:
         database = database_in(data.path, settings.database_url)

@@ -64,6 +64,8 @@ class RootGroup(click.Group):
             from aliciacfg.cli import usage_errors
 
             usage_errors.end_with(error)
+        except OSError as error:
+            streams.end_with(error, code=EXIT_FAILED)
         except click.Abort:
             notices.print_error("interrupted")
             sys.exit(EXIT_FAILED)

@@ -1,6 +1,7 @@
 """The ``doctor`` command: looks for what is wrong, with the daemon running and not, and says what to do."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -133,9 +134,13 @@ def _lines(found: "list[Finding]", *, verbose: bool) -> "Iterator[Line]":
     for finding in found:
         if finding.level == "ok" and not verbose and not _is_short(found):
             continue
-        yield [(f"{finding.level:<4}  ", _STYLES[finding.level]), f"{finding.about:<{_ABOUT_WIDTH}} {finding.message}"]
+        first, *further = _folded(finding.message, _ABOUT_WIDTH + 7)
+        yield [(f"{finding.level:<4}  ", _STYLES[finding.level]), f"{finding.about:<{_ABOUT_WIDTH}} {first}"]
+        yield from further
         if finding.remedy:
-            yield [f"{'':<{_ABOUT_WIDTH + 6}} ", ("→ ", "dim"), finding.remedy]
+            first, *further = _folded(finding.remedy, _ABOUT_WIDTH + 9)
+            yield [" " * (_ABOUT_WIDTH + 7), ("→ ", "dim"), first]
+            yield from further
     levels = [finding.level for finding in found]
     failed, warned = levels.count("fail"), levels.count("warn")
     if failed or warned:
@@ -144,12 +149,20 @@ def _lines(found: "list[Finding]", *, verbose: bool) -> "Iterator[Line]":
         yield [("all is well", "bold green"), f": {len(levels)} looked at"]
 
 
+def _folded(text: str, indent: int) -> list[str]:
+    """Return the lines of a text beside a margin, which those behind the first have; without a terminal it is one."""
+    room = max(output.width() - indent, _NARROWEST)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return [line if number == 0 else " " * indent + line for number, line in enumerate(lines or [text])]
+
+
 def _is_short(found: "list[Finding]") -> bool:
     """Return whether everything fits on one screen."""
     return sum(1 + bool(finding.remedy) for finding in found) <= _SCREEN
 
 
 _SCREEN = 22
+_NARROWEST = 30
 
 
 def _count(number: int, noun: str) -> str:

@@ -38,6 +38,9 @@ def read_document(source: str) -> Json:
     from aliciacfg.documents import yaml_reader
 
     data = _read(source)
+    if not data.strip():
+        # What a failed program before a pipe leaves is not the wish for a configuration without members.
+        fail(f"{_label(source)} is empty; for a document without members write {{}}", EXIT_CODES["invalid_request"])
     try:
         # JSON first: libyaml rejects some valid JSON.
         return documents.decode(data)

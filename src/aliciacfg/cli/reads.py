@@ -141,7 +141,7 @@ def list_(target: Target, environment: str | None, prefix: str | None) -> None:
 
 @click.command()
 @click.argument("service", required=False)
-@click.option("--count", type=int, metavar="N", help="Stop after N messages.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N messages.")
 @click.pass_obj
 def watch(target: Target, service: str | None, count: int | None) -> None:
     """Print the configuration of SERVICE and follow its changes.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEFAULT_TIMEOUT_SECONDS = 10.0
+_MAX_PORT: Final = 65535
 WRITES: Final = frozenset({"set", "patch", "unset", "delete", "batch", "rollback", "activate", "reload", "recipient"})
 """The operations of the table that write; the table itself loads much of the daemon."""
 _NEVER_REPEATED: Final = frozenset({"reload", "recipient"})
@@ -83,12 +84,27 @@ def target_of(options: Mapping[str, Any]) -> Target:
 
 def checked_target(options: Mapping[str, Any]) -> Target:
     """Return likewise; end with wrong usage if an option is malformed."""
-    http, caller = options.get("http"), options.get("caller")
+    http, caller, ca = options.get("http"), options.get("caller"), options.get("ca")
     if http is not None and not http.lower().startswith(("http://", "https://")):
         raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")
     if caller is not None and not names.is_caller_name(caller):
         raise click.UsageError(f"--as {caller!r}: expected letters a to z, digits, '_', '.' and '-'")
+    if ca is not None and not Path(ca).is_file():
+        raise click.UsageError(f"--ca: {ca} cannot be read: there is no such file")
+    _check_broker(options.get("broker"))
     return target_of(options)
+
+
+def _check_broker(broker: str | None) -> None:
+    if broker is not None:
+        host, port = _host_and_port(broker)
+        if not host or (port is not None and not (port.isdecimal() and 0 < int(port) <= _MAX_PORT)):
+            raise click.UsageError(f"--broker {broker!r}: expected HOST or HOST:PORT, such as 127.0.0.1:1883")
+
+
+def _host_and_port(broker: str) -> tuple[str, str | None]:
+    host, colon, port = broker.rpartition(":")
+    return (host, port) if colon else (broker, None)
 
 
 def current_user() -> str:
@@ -297,8 +313,8 @@ def broker(target: Target) -> "BrokerAddress":
 
     flags: dict[str, str | None] = {"mqtt_tls_ca": target.ca}
     if target.broker is not None:
-        host, _, port = target.broker.rpartition(":") if ":" in target.broker else (target.broker, "", "")
-        flags |= {"mqtt_broker": host, "mqtt_port": port or None}
+        host, port = _host_and_port(target.broker)
+        flags |= {"mqtt_broker": host, "mqtt_port": port}
     resolved = options.daemon_settings(flags)
     if not resolved.explicit("mqtt_broker"):
         # The default names the broker inside the home's network; commands are run beside the daemon.

@@ -129,6 +129,8 @@ def _check_directory(directory: Path) -> None:
     except LinkRefused as error:
         _refuse_link(error)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not directory.parent.exists():
+            fail(f"there is no directory {directory.parent}; make it first", EXIT_FAILED)
         rights = f"let this user (id {os.geteuid()}) read and write there, and put it into the directory's group"
         place = Path(error.filename or directory)
         at = "" if place == directory else f" ({place})"

@@ -24,7 +24,11 @@ _OPTIONS: Final[dict[tuple[str, ...], dict[str, Any]]] = {
         "metavar": "NAME",
         "help": "Name of the caller; default: MQTT_USERNAME, else your user name.",
     },
-    ("--timeout",): {"type": float, "metavar": "SECONDS", "help": "How long to wait for an answer."},
+    ("--timeout",): {
+        "type": click.FloatRange(min=0, min_open=True),
+        "metavar": "SECONDS",
+        "help": "How long to wait for an answer.",
+    },
 }
 
 

@@ -1,7 +1,6 @@
 """The ``token`` commands: bearer tokens for HTTP."""
 
 import re
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -9,12 +8,13 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from aliciacfg.api.answers.administration import TokenAnswer, TokenItem, TokensAnswer
-from aliciacfg.cli import formatting, notices, options, output, output_format, times
+from aliciacfg.cli import formatting, notices, options, output, output_format, prompts, times
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Line, Table
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.model import names
 from aliciacfg.model.records import Role
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def token_create(name: str, role: str, expires: str | None, yes: bool, data_dir:
         aliciacfg token create voice_router
         aliciacfg token create mario --role admin --expires 90d
     """
+    if problem := names.caller_problem(name):
+        raise click.UsageError(problem)
     fields = {"name": name, "role": role, "expires_in_seconds": None if expires is None else _seconds(expires)}
     if not yes:
         _confirm_first(options.daemon_settings({"data_dir": data_dir}).settings, role)
@@ -109,9 +111,9 @@ def _confirm_first(settings: "Settings", role: str) -> None:
         "MQTT too, and revoking it does not undo that."
     )
     first = "Make one that may change everything first: aliciacfg token create NAME --role admin."
-    if sys.stdin.isatty():
+    if prompts.can_ask():
         notices.print_warning(closes if role == "admin" else f"{closes} {first}")
-        if not click.confirm("Go on?", default=False, err=True):
+        if not prompts.confirm("Go on?", default=False):
             fail("no token was made", EXIT_FAILED)
     elif role == "admin":
         notices.print_warning(closes)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _TYPES = {"integer range": "a whole number", "integer": "a whole number", "float": "a number"}
 # What click says of a word that is not one of some.
 _NOT_ONE_OF = re.compile(r"'(?P<word>.*)' is not one of ")
+# A range of numbers, as click writes it: 1<=x<=1000, x>=1, x>0.
+_RANGE = re.compile(
+    r"is not in the range (?:(?P<least>[\d.]+)<=x<=(?P<most>[\d.]+)|x>(?P<or_equal>=?)(?P<bound>[\d.]+))"
+)
 
 
 def end_with(error: click.ClickException) -> NoReturn:
@@ -43,7 +47,14 @@ def _message(error: click.ClickException) -> str:
     message = " ".join(message.split()).removesuffix(".")
     for name, words in _TYPES.items():
         message = message.replace(f"is not a valid {name}", f"is not {words}")
+    message = _RANGE.sub(_range_in_words, message)
     return f"{message[:1].lower()}{message[1:]}" if message[1:2].islower() else message
+
+
+def _range_in_words(found: re.Match[str]) -> str:
+    if found["least"] is not None:
+        return f"is not between {found['least']} and {found['most']}"
+    return f"is less than {found['bound']}" if found["or_equal"] else f"is not more than {found['bound']}"
 
 
 def _hint(error: click.ClickException, context: click.Context | None) -> str | None:

@@ -195,10 +195,14 @@ def _updates(document: Json) -> tuple[list[JsonObject], bool]:
         _refuse(f"/atomic: found {type_name(atomic)}; expected true or false")
     if not isinstance(document, list):
         _refuse(f"found {type_name(document)}")
+    if not document:
+        _refuse("found an empty list")
     updates: list[JsonObject] = []
     for number, update in enumerate(document):
         if not isinstance(update, dict):
             _refuse(f"/{number}: found {type_name(update)}; expected an object with service and config or patch")
+        if "service" not in update:
+            _refuse(f"/{number}: service is missing")
         updates.append(update)
     return updates, atomic
 
