@@ -16,7 +16,7 @@ from machine import free_port
         (["--watch", "-e", "dev", "--", "true"], "--watch follows the active environment over MQTT"),
         (["python", "-m", "program"], "no such option '-m'. Write -- before the program"),
         ([], "missing argument"),
-        (["--watch", "--stop-seconds", "-1", "--", "true"], "-1.0 is not in the range"),
+        (["--watch", "--stop-seconds", "-1", "--", "true"], "-1.0 is less than 0"),
     ],
 )
 def test_wrong_usage_says_what_to_do(arguments: list[str], said: str):

@@ -82,7 +82,7 @@ def test_a_service_that_connects_has_a_password_in_every_environment(home: Path)
     ("arguments", "code", "words"),
     [
         (["get"], 2, "is an operation"), (["a b"], 2, "begins with a letter"), (["door_bell"], 5, "in environments"),
-        ([], 2, "NAME"), (["x", "-e", "nowhere"], 3, "there are: dev, prod"), (["x", "--port", "0"], 2, "1<=x<=65535"),
+        ([], 2, "NAME"), (["x", "-e", "nowhere"], 3, "there are: dev, prod"), (["x", "--port", "0"], 2, "1 and 65535"),
         (["x", "--mqtt", "level=007"], 2, "expected HOST"), (["x", "--mqtt", "h:"], 2, "expected HOST"),
         (["x", "--mqtt", "h:0"], 2, "from 1 to 65535"), (["x", "--mqtt", "mqtt://h"], 2, "expected HOST"),
         (["x", "--setting", "a"], 2, "NAME=VALUE"), (["x", "--setting", "a={"], 2, "not JSON"),

@@ -379,7 +379,7 @@ def test_a_batch_may_be_a_list(shared: Daemon, http: bool):
     [
         ("voice_router: {limits: {}}\n", "found an object with 'voice_router'"),
         ("updates: {}\n", "found object"),
-        ("[]\n", "of length >= 1"),
+        ("[]\n", "found an empty list"),
         ("- 1\n", "/0: found number"),
         ("- {patch: {}}\n", "service"),
         ("[", ":1"),

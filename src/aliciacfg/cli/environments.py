@@ -106,7 +106,12 @@ def reload(target: Target, *, dry_run: bool) -> None:
 
 @click.command()
 @options.dry_run
-@click.option("--data-dir", metavar="DIR", help="Migrate in this data directory, with or without a running daemon.")
+@click.option(
+    "--data-dir",
+    metavar="DIR",
+    callback=options.existing_data_dir,
+    help="Migrate in this data directory, with or without a running daemon.",
+)
 @click.pass_obj
 def migrate(target: Target, *, dry_run: bool, data_dir: str | None) -> None:
     """Run the pending schema migrations.

@@ -23,12 +23,7 @@ _TIMEOUT_SECONDS = 120.0
 
 
 def administer(operation: str, target: str | None, fields: dict[str, Any], *, data_dir: str | None) -> JsonObject:
-    """Carry out an operation on a data directory, and return its answer; a refusal ends the program.
-
-    So does a directory that does not exist, if the command names it: a home would be made where nobody looks for it.
-    """
-    if data_dir is not None and not Path(data_dir).is_dir():
-        fail(f"there is no data directory {data_dir}", EXIT_CODES["not_found"], hint="name an existing one")
+    """Carry out an operation on a data directory, and return its answer; a refusal ends the program."""
     return administer_with(options.daemon_settings({"data_dir": data_dir}).settings, operation, target, fields)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aliciacfg.cli.exits import EXIT_USAGE, fail
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
 from aliciacfg.errors import SettingsError
 from aliciacfg.settings import SETTINGS, Resolved, read_dotenv, resolve
 
@@ -32,8 +32,23 @@ force = click.option(
     callback=_inverted,
     help="Allow new names that look like misspelt ones.",
 )
+
+
+def existing_data_dir(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Return the data directory that a command names; end the program if there is none.
+
+    A home would be made there, with keys and tokens, where nobody looks for it.
+    """
+    if value is not None and not Path(value).is_dir():
+        fail(f"there is no data directory {value}", EXIT_CODES["not_found"])
+    return value
+
+
 data_dir = click.option(
-    "--data-dir", metavar="DIR", help="The daemon's data directory; default: ALICIACFG_DATA_DIR, else data."
+    "--data-dir",
+    metavar="DIR",
+    callback=existing_data_dir,
+    help="The daemon's data directory; default: ALICIACFG_DATA_DIR, else data.",
 )
 
 

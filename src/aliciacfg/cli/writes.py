@@ -201,9 +201,10 @@ def _updates(document: Json) -> tuple[list[JsonObject], bool]:
     for number, update in enumerate(document):
         if not isinstance(update, dict):
             _refuse(f"/{number}: found {type_name(update)}; expected an object with service and config or patch")
+        updates.append(update)
+    for number, update in enumerate(updates):
         if "service" not in update:
             _refuse(f"/{number}: service is missing")
-        updates.append(update)
     return updates, atomic
 
 
