@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.errors import SourceError
 from aliciacfg.file_errors import reason, unreadable, unwritable
+from aliciacfg.text_files import read_text
 
 DENIED = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -74,3 +76,26 @@ def test_a_private_file_of_another_user_says_whose_it_is(tmp_path: Path, monkeyp
         f"{path} cannot be read: Permission denied; it belongs to {user}: chown 12345 {path}"
     )
     assert "may not enter its directory" in unreadable(tmp_path / "gone" / "file", DENIED)
+
+
+def test_a_file_of_the_home_that_may_not_be_read_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By the name that it has in problems."""
+    path = tmp_path / "dev.yaml"
+    path.touch()
+    path.chmod(0o200)
+
+    def refuse(*_: object) -> int:
+        raise DENIED
+
+    monkeypatch.setattr(os, "open", refuse)
+    said: list[str] = []
+    for user in (os.getuid(), 12345):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        with pytest.raises(SourceError) as refused:
+            read_text(path, "environments/dev.yaml")
+        said += [problem.message for problem in refused.value.problems]
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    assert said == [
+        "cannot be read: Permission denied; chmod u+rX environments/dev.yaml",
+        f"cannot be read: Permission denied; it belongs to {owner}: chown 12345 environments/dev.yaml",
+    ]

@@ -59,7 +59,7 @@ def unreadable(path: Path, error: OSError) -> str:
         path: The file.
         error: What reading it raised.
     """
-    return f"{path} cannot be read: {reason(error, denied=_right_to_read(path))}"
+    return f"{path} cannot be read: {reason(error, denied=right_to_read(path))}"
 
 
 def _right_to_write(path: Path) -> str:
@@ -76,13 +76,21 @@ def _right_to_write(path: Path) -> str:
     return f"{path.parent} has mode {stat.S_IMODE(status.st_mode):04o}: chmod u+w {path.parent}"
 
 
-def _right_to_read(path: Path) -> str:
+def right_to_read(path: Path, *, shown: str | None = None) -> str:
+    """Return how to get the right to read a file or directory; empty if that is not known.
+
+    Args:
+        path: The file or directory.
+        shown: Its name in the text, if it is not its path.
+    """
     me = os.geteuid()
     try:
-        owner = path.stat().st_uid
+        status = path.stat()
     except OSError:
         return f"{_user(me)} may not enter its directory"
-    return "" if owner == me else f"it belongs to {_user(owner)}: chown {_name(me) or me} {path}"
+    if status.st_uid != me:
+        return f"it belongs to {_user(status.st_uid)}: chown {_name(me) or me} {shown or path}"
+    return "" if status.st_mode & stat.S_IRUSR else f"chmod u+rX {shown or path}"
 
 
 def _user(number: int) -> str:

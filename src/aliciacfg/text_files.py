@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from aliciacfg.errors import SourceError, SourceProblem
-from aliciacfg.file_errors import reason
+from aliciacfg.file_errors import reason, right_to_read
 from aliciacfg.terminal_text import printable
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -35,7 +35,7 @@ def read_text(path: Path, label: str, *, inside: bool = False) -> str:
     try:
         content = read_bytes(path, label, inside=inside)
     except OSError as error:
-        raise _unusable(label, _reason(error)) from error
+        raise _unusable(label, _reason(error, path, label)) from error
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -70,12 +70,12 @@ def read_bytes(path: Path, label: str, *, inside: bool = False) -> bytes:
     return content
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, path: Path, label: str) -> str:
     if error.errno == errno.ENOENT:
         return "is a link to a file that does not exist, or was removed just now; replace or remove it"
     if error.errno == errno.ELOOP:
         return "is a link that leads back to itself; replace it by the file itself"
-    return f"cannot be read: {reason(error)}"
+    return f"cannot be read: {reason(error, denied=right_to_read(path, shown=label))}"
 
 
 def _unusable(label: str, message: str) -> SourceError:

@@ -23,7 +23,7 @@ from aliciacfg.documents import (
 from aliciacfg.documents.json_patch import operation_problem
 from aliciacfg.documents.yaml_values import with_value
 from aliciacfg.errors import SourceError, SourceProblem
-from aliciacfg.file_errors import remedy
+from aliciacfg.file_errors import remedy, right_to_read
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -250,7 +250,8 @@ def _listing(
         paths = sorted(path for path in found.listing(directory) if not path.name.startswith("."))
     except OSError as error:
         shown = printable_name(str(directory))
-        todo = remedy(error) or f"create it, or set {setting}"
+        denied = right_to_read(directory, shown=shown) if isinstance(error, PermissionError) else ""
+        todo = remedy(error) or denied or f"create it, or set {setting}"
         message = f"the directory {shown} cannot be read ({error.strerror}); {todo}"
         found.wrong(f"{label}/", message)
         return []
