@@ -56,14 +56,15 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
         with exit_on_error():
             _set_up(options.daemon_settings(flags).settings, directory, user)
     except SystemExit as end:
-        if new:
-            # Removes it only if nothing is in it.
-            with suppress(OSError):
-                directory.rmdir()
         # Without both files the broker cannot start, so there is nothing to keep.
         if not or_keep or end.code != EXIT_CODES["validation_failed"] or not is_complete(directory):
             raise
         notices.print_warning(f"the broker's files in {directory} are kept as they are until this is corrected")
+    finally:
+        if new:
+            # Removes it only if nothing is in it.
+            with suppress(OSError):
+                directory.rmdir()
 
 
 def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
