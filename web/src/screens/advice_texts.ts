@@ -130,7 +130,8 @@ export const ALERTS: Record<string, Advice> = {
   },
   "undelivered:<service>": {
     meaning: "the update is larger than an MQTT packet may be",
-    remedy: "make the configuration smaller, or raise `max_packet_size` of the broker and `ALICIACFG_MAX_PACKET_BYTES`",
+    remedy:
+      "make the configuration smaller, or raise `max_packet_size` and `message_size_limit` of the broker, restart it, and raise `ALICIACFG_MAX_PACKET_BYTES`",
   },
   "undelivered:home_assistant": {
     meaning: "the broker does not hold what Home Assistant has to read",
