@@ -460,6 +460,7 @@ async def test_a_service_that_no_file_names_begins_ends_and_comes_back(module_da
     await apply(page)
     await expect(bar(page)).to_contain_text("Revision 1 is in force.")
     await expect(page.get_by_text("is a new service")).to_have_count(0)
+    await expect(bar(page).locator(".line").first).to_be_focused()
     assert module_daemon.config("weather.display")["config"]["settings"] == {"units": "metric"}
     await asyncio.to_thread(module_daemon.http, "DELETE", "/config/weather.display")
     page = await console.show(module_daemon, "#/services/weather.display")

@@ -174,7 +174,8 @@ function Applied({
   const applied = session.applied.value;
   const line = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    if (applied === undefined || reviewing || seen.has(applied)) return;
+    // A new service has another screen as soon as it has a configuration: the line that had the focus is gone.
+    if (applied === undefined || reviewing || (seen.has(applied) && document.activeElement !== document.body)) return;
     seen.add(applied);
     line.current?.focus({ preventScroll: true });
   }, [applied, reviewing]);

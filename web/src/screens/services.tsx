@@ -176,9 +176,11 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
     };
   }, []);
   const filtered = search !== "" || filters.length > 0;
-  const clear = () => {
+  const clear = (event: MouseEvent) => {
     onClear();
     changeQuery({ only: undefined, search: undefined });
+    // The button goes. After a finger the keyboard of a phone would come up.
+    if (event.detail === 0) document.querySelector<HTMLElement>("main input[type=search]")?.focus();
   };
   const count = found.length === all.length ? `${found.length} services` : `${found.length} of ${all.length} services`;
   return (
@@ -193,9 +195,13 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
       <Announcement>{count}</Announcement>
       {found.length === 0 ? (
         <p class="empty">
-          {all.length === 0
-            ? "No service has a configuration here."
-            : "No service is like that. Clear the search and the filters to see all."}
+          {all.length > 0 ? (
+            "No service is like that. Clear the search and the filters to see all."
+          ) : (
+            <>
+              No service has a configuration here. <code>aliciacfg service add NAME</code> adds one to the files.
+            </>
+          )}
         </p>
       ) : (
         <table
