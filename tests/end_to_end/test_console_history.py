@@ -236,8 +236,10 @@ async def test_values_of_another_environment_are_taken_into_a_draft(home: Daemon
     """Nothing is sent: they are edits of the service, where they are reviewed. Secrets are never among them."""
     page = await console.show(home, "#/services/tts_service?tab=compare&env=dev&env1=dev&env2=staging")
     await expect(values(page, "/settings/log_level")).to_have_count(2)
-    await page.get_by_role("button", name="Take it into the draft of dev (/settings/log_level)").click()
+    await press(page, page.get_by_role("button", name="Take it into the draft of dev (/settings/log_level)"))
     await expect(page.get_by_role("status").filter(has_text="Nothing was sent")).to_be_visible()
+    # The button is gone: the focus is at what follows it.
+    await expect(page.locator("main :focus")).to_be_visible()
     assert not [request for request in console.requests if request.method in {"PATCH", "PUT"}]
     await page.get_by_role("link", name="Look at the draft").click()
     await expect(page.get_by_role("region", name="Unsent edits")).to_contain_text("1")

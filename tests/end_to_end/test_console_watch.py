@@ -502,9 +502,11 @@ async def test_the_audit_log_is_searched(module_daemon: Daemon, console: Console
 
     await page.route(re.compile(r"/audit\?"), short)
     await console.show(module_daemon, "#/audit", page)
+    older = page.get_by_role("button", name="Load older entries")
     for count in (4, 6):
-        await page.get_by_role("button", name="Load older entries").click()
+        await press(page, older)
         await expect(log).to_have_count(count)
+        await expect(older).to_be_focused()
     await expect(page).to_have_url(re.compile("older=2$"))
     await page.reload()
     await expect(log).to_have_count(6)

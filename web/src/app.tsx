@@ -7,6 +7,7 @@ import { startClock } from "./store/clock.ts";
 import { startEvents } from "./store/resources.ts";
 import { startTheme } from "./theme.ts";
 import { startFailures } from "./ui/error_boundary.tsx";
+import { startFocusKeeper } from "./ui/focus_keeper.ts";
 import { Shell } from "./ui/shell.tsx";
 
 startFailures();
@@ -14,6 +15,7 @@ startTheme();
 startRouter();
 startClock();
 startEvents();
+startFocusKeeper();
 // The console begins with the list as it was left.
 if (route.peek().path.length === 0) navigate(servicesHref.peek(), { replace: true });
 const root = document.getElementById("app");
