@@ -211,7 +211,10 @@ async def test_older_revisions_are_listed_and_compared(home: Daemon, console: Co
 
 
 async def test_environments_are_compared_service_by_service(home: Daemon, console: Console):
-    """The overview says which services differ; one of them shows what, what one side lacks, and how it is corrected."""
+    """The overview says which services differ; one of them shows what, what one side lacks, and how it is corrected.
+
+    A value of the other side is taken into a draft.
+    """
     page = await console.show(home, "#/compare?env1=dev&env2=prod")
     await expect(page.get_by_text(re.compile(r"^\d+ of \d+ services differ\.$"))).to_be_visible()
     await expect(row(page, "voice_router")).to_contain_text("not valid in prod")
@@ -230,11 +233,12 @@ async def test_environments_are_compared_service_by_service(home: Daemon, consol
     await page.go_back()
     await expect(page.get_by_role("heading", name="Compare environments")).to_be_visible()
     assert SECRET not in await page.content()
+    await _take_over(home, console, page)
 
 
-async def test_values_of_another_environment_are_taken_into_a_draft(home: Daemon, console: Console):
-    """Nothing is sent: they are edits of the service, where they are reviewed. Secrets are never among them."""
-    page = await console.show(home, "#/services/tts_service?tab=compare&env=dev&env1=dev&env2=staging")
+async def _take_over(home: Daemon, console: Console, page: Page) -> None:
+    """Take a value of staging into a draft of dev: nothing is sent, it is an edit of the service like others."""
+    await console.show(home, "#/services/tts_service?tab=compare&env=dev&env1=dev&env2=staging", page)
     await expect(values(page, "/settings/log_level")).to_have_count(2)
     await press(page, page.get_by_role("button", name="Take it into the draft of dev (/settings/log_level)"))
     await expect(page.get_by_role("status").filter(has_text="Nothing was sent")).to_be_visible()
@@ -301,7 +305,10 @@ async def test_an_environment_that_cannot_be_activated_says_why(home: Daemon, co
 
 
 async def test_files_are_looked_at_and_loaded(home: Daemon, console: Console):
-    """The dry run of a reload says what edits change; refused ones are listed by file and line."""
+    """The dry run of a reload says what edits change; refused ones are listed by file and line.
+
+    What a migration changes stands there before it is chosen; the run-time changes are migrated afterwards.
+    """
     file = home.environments / "dev.yaml"
     before = file.read_text()
     page = await console.show(home, "#/environments")
@@ -317,17 +324,18 @@ async def test_files_are_looked_at_and_loaded(home: Daemon, console: Console):
         file.write_text(before)
     await page.get_by_role("button", name="Load the files").click()
     await expect(page.get_by_text("The files are loaded")).to_be_visible()
+    await _migrate(home, console, page)
 
 
-async def test_a_migration_is_looked_at_and_carried_out(home: Daemon, console: Console):
-    """What it changes stands there before it is chosen, and the run-time changes are migrated afterwards."""
+async def _migrate(home: Daemon, console: Console, page: Page) -> None:
     assert home.http("PATCH", "/config/tts_service", {"limits": {"old": 5}}).status == 200
     folder = home.directory / "schemas" / "tts_service" / "migrations"
     folder.mkdir(parents=True)
     (folder / "1-to-2.yaml").write_text("- {op: move, from: /limits/old, path: /limits/new}\n")
     schema = home.directory / "schemas" / "tts_service.yaml"
     schema.write_text(schema.read_text().replace("version: 1.0.0", "version: 2.0.0"))
-    page = await console.show(home, "#/environments?files=1")
+    for route in ("#/environments", "#/environments?files=1"):
+        await console.show(home, route, page)
     await expect(page.get_by_role("heading", name="Migration of tts_service from 1.0.0 to 2.0.0")).to_be_visible()
     await page.get_by_label("Carry out 1 migration").check()
     await expect(values(page, "/limits/new").first).to_be_visible()
