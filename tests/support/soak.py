@@ -7,11 +7,11 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 # How many examples random tests have: in every run, each time others, and in a soak.
-SOME, MANY = 20, 100
+SOME, MANY = 10, 100
 
 
 def examples(count: int) -> hypothesis.settings:
-    """Return the settings of a random test with this many examples in every run; a soak has five times as many."""
+    """Return the settings of a random test with this many examples in every run; a soak has ten times as many."""
     return hypothesis.settings(max_examples=count * hypothesis.settings().max_examples // SOME)
 
 
