@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from _pytest.pathlib import import_path
 from _pytest.runner import runtestprotocol
 from hypothesis.internal.constants_ast import constants_from_module
 
+import forking
 from brokers import Broker
 from certificates import Authority
 from daemons import DATABASES, Daemon, serving, tracebacks
@@ -237,10 +239,13 @@ class Telling:
 def pytest_configure(config: pytest.Config) -> None:
     """Mix the files in each of several processes, which all have the same order.
 
-    With ``--durations`` all reports are sent to the main process.
+    With ``--durations`` all reports are sent to the main process, which makes the directory that they share.
     """
     given = getattr(config, "workerinput", None)
-    if given is not None:
+    if given is None:
+        shared = os.environ[forking.SHARED_VARIABLE] = tempfile.mkdtemp(prefix="aliciacfg-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
+    else:
         config.pluginmanager.register(Mixing(given["workercount"]))
         if config.option.durations is None:
             config.pluginmanager.register(Telling())

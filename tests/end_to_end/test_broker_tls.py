@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from aliciacfg.mqtt.messages import Inbound, Will
 from aliciacfg.mqtt.packet_limit import PacketLimit
 from brokers import Broker
 from certificates import Authority, Pair
+from commands import aliciacfg
 from daemons import Daemon
 from machine import SECONDS, free_port, listens, wait_until
 from mqtt_clients import client
@@ -336,17 +336,9 @@ def test_the_commands_ask_over_tls(
     daemon = over_tls(make_daemon(broker_port=broker.port), authority).start()
 
     def get(file: Path) -> subprocess.CompletedProcess[str]:
-        environ = {**daemon.environment(), **({"MQTT_TLS_CA": str(file)} if by == "environment" else {})}
+        environ = {"MQTT_TLS_CA": str(file)} if by == "environment" else {}
         option = ["--ca", str(file)] if by == "option" else []
-        return subprocess.run(
-            [sys.executable, "-m", "aliciacfg", *option, "get", "voice_router"],
-            cwd=daemon.directory,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
+        return aliciacfg(daemon, *option, "get", "voice_router", environ=environ)
 
     assert json.loads(get(authority.file).stdout)["service_name"] == "voice_router"
     refused = get(Authority(tmp_path).file)

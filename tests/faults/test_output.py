@@ -6,36 +6,58 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
+import forking
 from daemons import Daemon
 from machine import free_port, wait_until
 from soak import rarely
 
 HOME_SERVICES = ("voice_router",)
-# Each is a line of the log: together more than a pipe holds.
-REFUSED = 400
+# Each is a line of the log, for a pipe that is full before.
+REFUSED = 40
 
 
 @contextlib.contextmanager
-def running(daemon: Daemon, *, redirect: str = "", **streams: Any) -> Iterator[Daemon]:
-    """A daemon with streams of the test's own; ``redirect`` is what a shell does with them before."""
-    daemon.prepare()
-    port = free_port()
-    daemon.url = f"http://127.0.0.1:{port}"
+def running(daemon: Daemon, **streams: int) -> Iterator[Daemon]:
+    """A daemon with streams of the test's own, ``stdout`` and ``stderr``; the others lead nowhere."""
+    with Path(os.devnull).open("r+b", buffering=0) as nothing:
+        made = [streams.get(name, nothing.fileno()) for name in ("stdin", "stdout", "stderr")]
+        daemon.process = forking.started(
+            {"arguments": ["serve"], "directory": str(daemon.directory), "environ": environment(daemon)}, made
+        )
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+
+
+@contextlib.contextmanager
+def interpreted(
+    daemon: Daemon, redirect: str = "", *, stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
+) -> Iterator[Daemon]:
+    """The same with an interpreter that finds the streams as a shell leaves them."""
     daemon.process = subprocess.Popen(
         ["sh", "-c", f'exec "$0" -m aliciacfg serve {redirect}', sys.executable],
         cwd=daemon.directory,
-        env={**daemon.environment(), "ALICIACFG_HTTP_PORT": str(port)},
+        env=environment(daemon),
+        stdout=stdout,
+        stderr=stderr,
         text=True,
-        **streams,
     )
     try:
         yield daemon
     finally:
         daemon.kill()
+
+
+def environment(daemon: Daemon) -> dict[str, str]:
+    """The variables of a daemon whose READY line nobody reads: it has a port of its own."""
+    port = free_port()
+    daemon.url = f"http://127.0.0.1:{port}"
+    return {**daemon.environment(), "ALICIACFG_HTTP_PORT": str(port)}
 
 
 def is_ready(daemon: Daemon) -> bool:
@@ -71,8 +93,7 @@ def check_serves(daemon: Daemon) -> None:
 def test_a_stream_that_nobody_reads_holds_up_nothing(make_daemon: Callable[..., Daemon], stream: str, debug: str):
     """A full pipe: the daemon becomes ready, answers, logs more than fits, and ends at SIGTERM."""
     reader, writer = full_pipe()
-    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writer}
-    with running(make_daemon(environ={"PYTHONASYNCIODEBUG": debug}), **streams) as daemon:
+    with running(make_daemon(environ={"PYTHONASYNCIODEBUG": debug}), **{stream: writer}) as daemon:
         wait_until(lambda: is_ready(daemon))
         for _ in range(REFUSED if stream == "stderr" else 1):
             assert daemon.http("GET", "/config/nobody").status == 404
@@ -86,18 +107,16 @@ def test_a_stream_that_nobody_reads_holds_up_nothing(make_daemon: Callable[..., 
 )
 def test_a_stream_that_cannot_be_written_ends_nothing(make_daemon: Callable[..., Daemon], redirect: str):
     """Closed before the start, or on a full disk: the daemon serves, stores, and ends in order."""
-    with running(make_daemon(), redirect=redirect, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
+    with interpreted(make_daemon(), redirect) as daemon:
         check_serves(daemon)
 
 
 def test_a_reader_that_goes_away_ends_nothing(make_daemon: Callable[..., Daemon]):
     """As when the program behind a pipe ends before READY: both streams have no reader any more."""
-    with running(make_daemon(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as daemon:
-        assert isinstance(daemon.process, subprocess.Popen)
-        assert daemon.process.stdout is not None
-        assert daemon.process.stderr is not None
-        daemon.process.stdout.close()
-        daemon.process.stderr.close()
+    (first, out), (second, error) = os.pipe(), os.pipe()
+    with running(make_daemon(), stdout=out, stderr=error) as daemon:
+        for end in (first, second, out, error):
+            os.close(end)
         check_serves(daemon)
 
 
@@ -105,7 +124,7 @@ def test_a_start_that_fails_ends_though_nobody_reads_why(make_daemon: Callable[.
     """The exit code tells it all the same."""
     reader, writer = full_pipe()
     daemon = make_daemon(environ={"ENVIRONMENT": "nowhere"})
-    with running(daemon, stdout=writer, stderr=writer):
+    with interpreted(daemon, stdout=writer, stderr=writer):
         assert daemon.process is not None
         assert daemon.process.wait(20) == 8
     os.close(writer)

@@ -1,5 +1,6 @@
 """Faults under load: nothing acknowledged is lost, and the daemon recovers alone; `make soak` repeats them."""
 
+import fcntl
 import os
 import random
 import signal
@@ -16,8 +17,8 @@ from jumping_clock import JumpingClock
 from soak import rarely
 from trials import Trial
 
-# Each is a line of the log: together more than a pipe holds.
-REFUSED = 400
+# Each is a line of the log: together more than a pipe of one page holds.
+PIPE_BYTES, REFUSED = 4096, 40
 
 
 def rounds(short: int, long: int) -> pytest.MarkDecorator:
@@ -140,6 +141,7 @@ def unread(trial: Trial) -> Iterator[None]:
     log = trial.daemon.log
     os.mkfifo(log)
     reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    assert fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE_BYTES) == PIPE_BYTES
     yield
     trial.daemon.stop()
     os.close(reader)

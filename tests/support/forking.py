@@ -2,20 +2,23 @@
 
 Importing is most of the processor time of a start, and the tests start thousands. Everything else is as for
 ``python -m aliciacfg``: a process of its own, with its arguments, environment, directory, standard streams and exit
-code. What takes effect before the imports needs a real start, but for ``LD_PRELOAD``: each library of these has an
-interpreter of its own, which has loaded it.
+code. What takes effect before the imports needs a real start, but for ``LD_PRELOAD``: each value of it has an
+interpreter of its own, which has loaded those libraries.
 
-Run as a program, this module is that interpreter. For each request on its socket, it forks the program, whose exit
-code it hands on.
+Run as a program, this module is that interpreter. For each request on a socket, it forks the program, whose exit code
+it hands on. The processes of a run of the tests share it: it ends when none of them is left.
 """
 
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
+import hashlib
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -26,18 +29,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-# What commands import when they run, and daemons when it is needed.
-_MODULES = (
-    "aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.bootstrap.offline", "uvloop", "aiomqtt", "rich",
-    "aliciacfg.http.openapi", "aliciacfg.monitoring.exposition", "aliciacfg.mqtt.aiomqtt_client",
-    "aliciacfg.mqtt.asyncapi",
-)  # fmt: skip
+# What commands and daemons import when it is needed: parts of libraries, and all of the program's own modules.
+_LATER = ("uvloop", "aiomqtt", "rich", "asyncpg", "click._textwrap", "encodings.idna", "encodings.utf_8_sig")
 _PRELOAD = "LD_PRELOAD"
 _MAX_REQUEST_BYTES = 1024 * 1024
+# The variable with the directory that the processes of a run of the tests share; no daemon gets it.
+SHARED_VARIABLE = "ALICIACFG_TESTS_SHARED"
+SHARED = Path(os.environ[SHARED_VARIABLE]) if SHARED_VARIABLE in os.environ else None
 # Process ids and exit codes in a pipe.
 _NUMBER = struct.Struct("i")
 
@@ -80,26 +82,58 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def one_at_a_time(directory: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block of this directory."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class ForkServer:
-    """The interpreter that is forked; it ends when its client does."""
+    """The interpreter that is forked; it ends when its last client does.
+
+    Attributes:
+        process: The interpreter, if it was started here and not by another process of the tests.
+    """
 
     def __init__(self, library: str | None = None) -> None:
-        self._socket, theirs = socket.socketpair()
+        self.process: subprocess.Popen[bytes] | None = None
+        if SHARED is None:
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                self.process = self._interpreter(library, theirs)
+            return
+        place = SHARED / f"{hashlib.sha256((library or '').encode()).hexdigest()[:8]}.socket"
+        self._socket = socket.socket(socket.AF_UNIX)
+        with one_at_a_time(SHARED):
+            try:
+                self._socket.connect(str(place))
+            except OSError:
+                with socket.socket(socket.AF_UNIX) as listener:
+                    place.unlink(missing_ok=True)
+                    listener.bind(str(place))
+                    listener.listen()
+                    self.process = self._interpreter(library, listener, str(SHARED))
+                    self._socket.connect(str(place))
+
+    @staticmethod
+    def _interpreter(library: str | None, theirs: socket.socket, *arguments: str) -> "subprocess.Popen[bytes]":
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"}
         if library is not None:
             environ[_PRELOAD] = library
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                env={**environ, "SSL_CERT_FILE": os.devnull},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
+        return subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno()), *arguments],
+            env={**environ, "SSL_CERT_FILE": os.devnull},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
 
     def close(self) -> None:
-        """End it; processes that were forked go on."""
+        """Need it no more; processes that were forked go on. Whoever started it waits until nobody needs it."""
         self._socket.close()
-        self.process.wait()
+        if self.process is not None:
+            self.process.wait()
 
     def start(
         self,
@@ -129,7 +163,7 @@ class ForkServer:
         return ForkedProcess(pid, status)
 
 
-# By the library that they have loaded before all others.
+# By the libraries that they have loaded before all others.
 _servers: dict[str | None, ForkServer] = {}
 
 
@@ -189,10 +223,45 @@ def started(fields: Mapping[str, Any], streams: Sequence[int]) -> ForkedProcess:
     )
 
 
-def _serve(ours: socket.socket) -> None:
-    """Fork for each request; return in the forked process, with everything set up, and at the end of the client."""
-    commands = Path(importlib.import_module("aliciacfg.cli").__file__ or "").parent.glob("[a-z]*.py")
-    for name in [*_MODULES, *(f"aliciacfg.cli.{path.stem}" for path in sorted(commands))]:
+class _Clients:
+    """The sockets of those who have programs started."""
+
+    def __init__(self, ours: socket.socket, shared: Path | None) -> None:
+        """Take the one client that ``ours`` leads to, or with a directory all who connect to it."""
+        self._listener = None if shared is None else ours
+        self._shared = shared
+        self.sockets = [ours]
+
+    def requests(self, readable: Sequence[Any]) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """Yield what those clients ask for that have something to read; the last one that leaves ends the process."""
+        for client in [found for found in self.sockets if found in readable]:
+            if client is self._listener:
+                self.sockets.append(client.accept()[0])
+            elif (request := _receive(client)) is not None:
+                yield request
+            else:
+                client.close()
+                self.sockets.remove(client)
+                self._end_if_last()
+
+    def _end_if_last(self) -> None:
+        if self._shared is None:
+            os._exit(0)
+        if self.sockets == [self._listener]:
+            # Clients connect while they have the lock: nobody does between the look and the end.
+            with one_at_a_time(self._shared):
+                if not select.select(self.sockets, [], [], 0)[0]:
+                    os._exit(0)
+
+    def close(self) -> None:
+        """Close all in a process that was forked."""
+        for client in self.sockets:
+            client.close()
+
+
+def _serve(clients: _Clients) -> None:
+    """Fork for each request; return in the forked process, with everything set up."""
+    for name in [*_LATER, *_own_modules()]:
         importlib.import_module(name)
     _keep_repository_schemas()
     # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
@@ -205,28 +274,26 @@ def _serve(ours: socket.socket) -> None:
     # Where the exit code of each program goes.
     statuses: dict[int, int] = {}
     while True:
-        readable, _, _ = select.select([ours, ended], [], [])
+        readable, _, _ = select.select([*clients.sockets, ended], [], [])
         if ended in readable:
             os.read(ended, _MAX_REQUEST_BYTES)
             _hand_on_codes(statuses)
-            continue
-        request = _receive(ours)
-        if request is None:
-            os._exit(0)
-        fields, (*streams, status) = request
-        pid = os.fork()
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            ours.close()
-            for descriptor in (ended, ended_end, status, *statuses.values()):
+        for fields, (*streams, status) in clients.requests(readable):
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                clients.close()
+                for descriptor in (ended, ended_end, status, *statuses.values()):
+                    os.close(descriptor)
+                _become_program(fields, streams)
+                return
+            statuses[pid] = status
+            for descriptor in streams:
                 os.close(descriptor)
-            _become_program(fields, streams)
-            return
-        statuses[pid] = status
-        for descriptor in streams:
-            os.close(descriptor)
-        os.write(status, _NUMBER.pack(pid))
+            # Whoever asked may have been killed meanwhile.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(status, _NUMBER.pack(pid))
 
 
 def _hand_on_codes(statuses: dict[int, int]) -> None:
@@ -239,6 +306,13 @@ def _hand_on_codes(statuses: dict[int, int]) -> None:
             with contextlib.suppress(BrokenPipeError):
                 os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
             os.close(status)
+
+
+def _own_modules() -> Iterator[str]:
+    """The names of the program's modules."""
+    for found in pkgutil.walk_packages(importlib.import_module("aliciacfg").__path__, "aliciacfg."):
+        if found.name != "aliciacfg.__main__":
+            yield found.name
 
 
 # Schemas that forked processes find parsed.
@@ -278,8 +352,9 @@ def _become_program(fields: dict[str, Any], streams: Sequence[int]) -> None:
     os.environ.update(fields["environ"])
     time.tzset()
     if _PRELOAD in os.environ:
-        # It is loaded already, and now reads its variables.
-        ctypes.CDLL(os.environ[_PRELOAD]).begin()
+        # They are loaded already, and now read their variables.
+        for library in os.environ[_PRELOAD].split(":"):
+            ctypes.CDLL(library).begin()
     sys.argv[1:] = fields["arguments"]
     sys.path[0] = fields["directory"]
 
@@ -303,8 +378,7 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as _ours:
-        _serve(_ours)
+    _serve(_Clients(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]) if sys.argv[2:] else None))
     try:
         runpy.run_module("aliciacfg", run_name="__main__", alter_sys=True)
     except SystemExit as _done:

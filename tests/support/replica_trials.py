@@ -103,6 +103,7 @@ class ReplicaTrial:
     Attributes:
         services: What is written and read: each writer has one of them, or each of many in turn.
         requesters: How many more read over each transport.
+        pause_seconds: How long writers and readers leave the processor to others between two requests.
     """
 
     make_daemon: Callable[..., Daemon]
@@ -113,6 +114,7 @@ class ReplicaTrial:
     daemons_port: int = 0
     services: list[str] = field(default_factory=lambda: list(SERVICES))
     requesters: int = 0
+    pause_seconds: float = _PAUSE_SECONDS
     daemons: list[Daemon] = field(default_factory=list[Daemon])
     acknowledged: list[Acknowledged] = field(default_factory=list[Acknowledged])
     seen: list[Seen] = field(default_factory=list[Seen])
@@ -290,13 +292,15 @@ class ReplicaTrial:
                 self._note_refusal(answer)
                 if self._stopping:
                     return
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(self.pause_seconds)
             if earlier is not None:
                 if answer["revision"] != earlier.revision and not self.forgiven:
                     self.unexpected[f"a repetition was answered with another revision ({writer})"] += 1
                 continue
             own.append(Acknowledged(writer, where, number, answer["revision"], time.monotonic()))
             self.acknowledged.append(own[-1])
+            if self.pause_seconds > _PAUSE_SECONDS:
+                await asyncio.sleep(self.pause_seconds)
 
     def _note_refusal(self, answer: dict[str, Any] | None) -> None:
         """Whoever writes may be told to try again later, and nothing else."""
@@ -388,7 +392,7 @@ class ReplicaTrial:
                 answer = await self._ask(mqtt, f"alicia/config/get/{service}/{name}", body, answers)
                 if self._note_read("mqtt", service, answer, state["began"], asked):
                     state["began"] = 0.0
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await asyncio.sleep(self.pause_seconds)
 
         await self._with_mqtt(name, read)
 
@@ -400,7 +404,7 @@ class ReplicaTrial:
             answer = await self._http(sessions, "GET", f"/config/{service}", params={"environment": _ENVIRONMENT})
             if self._note_read("http", service, answer, began, asked):
                 began = 0.0
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self.pause_seconds)
 
     def _note_read(
         self, transport: str, service: str, answer: dict[str, Any] | None, began: float, asked: float
