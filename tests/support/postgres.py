@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from aliciacfg.storage.threads import run_alone
+from forking import SHARED, one_at_a_time
 from machine import PATH, wait_until
 
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
@@ -85,15 +86,22 @@ class Postgres:
             options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
             self.run("pg_basebackup", f"--dbname={source}", f"--pgdata={self.data}", *options)
             return
-        options = [
-            "--auth=trust",
-            f"--username={USER}",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-            "--no-instructions",
-        ]
-        self.run("initdb", f"--pgdata={self.data}", "--no-sync", "--no-instructions", *options)
+        if SHARED is None:
+            self._initialize(self.data)
+            return
+        # A copy takes a tenth of the processor time.
+        template = SHARED / "postgres"
+        with one_at_a_time(SHARED):
+            if not template.exists():
+                SHARED.chmod(0o711)
+                template.mkdir(mode=0o700)
+                self.as_user(template)
+                self._initialize(template)
+        self.run("cp", "-a", str(template), str(self.data))
+
+    def _initialize(self, directory: Path) -> None:
+        options = ["--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C"]
+        self.run("initdb", f"--pgdata={directory}", "--no-sync", "--no-instructions", *options)
 
     @property
     def data(self) -> Path:
