@@ -85,7 +85,7 @@ def comparable(text: str) -> str:
 def test_the_commands_for_the_alicia_home(tmp_path: Path):
     """Pages whose commands are typed beside a daemon with the 22 services."""
     failed: list[str] = []
-    with serving(tmp_path / "home") as daemon:
+    with serving(tmp_path / "home", asyncio_debug=None) as daemon:
         for page in [page for page in PAGES if page.home == "alicia"]:
             with Shell(daemon.directory, daemon.environment(), {"127.0.0.1:8026": address(daemon)}) as shell:
                 failed += run_page(page, shell)

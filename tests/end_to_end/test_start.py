@@ -107,7 +107,7 @@ def test_ready_counts_only_what_is_served(make_daemon: Callable[..., Daemon]):
 
 def test_a_working_directory_that_was_deleted_is_no_error(make_daemon: Callable[..., Daemon], tmp_path: Path):
     """With absolute paths the daemon starts; with relative ones it names what is missing."""
-    daemon = make_daemon().prepare()
+    daemon = make_daemon().keep_services("tts_service")
     places = {"ENVIRONMENTS": daemon.environments, "SCHEMAS": daemon.directory / "schemas", "DATA": daemon.data}
     daemon.environ |= {f"ALICIACFG_{name}_DIR": str(place) for name, place in places.items()}
     gone = tmp_path / "gone"

@@ -12,7 +12,7 @@ from typing import Any
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
 SECONDS = 15.0
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.12
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.3
 
 
 # Below the ports that the system gives to clients, and to each process of the tests a part of its own: between the

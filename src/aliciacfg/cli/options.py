@@ -11,6 +11,9 @@ from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
 from aliciacfg.errors import SettingsError
 from aliciacfg.settings import SETTINGS, Resolved, read_dotenv, resolve
 
+# Where a command's context has the settings that it has resolved, by the flags.
+_KNOWN = "aliciacfg.settings"
+
 environment = click.option("-e", "--environment", metavar="NAME", help="Environment; default: the active one.")
 answer = click.option("--answer", is_flag=True, help="Print the whole answer, not only the configuration.")
 expected = click.option(
@@ -80,7 +83,7 @@ def settings(*fields: str) -> Callable[[Any], Any]:
 
 
 def daemon_settings(flags: Mapping[str, str | None], *, code: int = EXIT_USAGE) -> Resolved:
-    """Return the daemon's settings, from flags, the environment and ``.env``.
+    """Return the daemon's settings, from flags, the environment and ``.env``, which a command reads once.
 
     Invalid values end the program.
 
@@ -89,7 +92,14 @@ def daemon_settings(flags: Mapping[str, str | None], *, code: int = EXIT_USAGE) 
         code: The exit code for invalid values.
     """
     used = {field: value for field, value in flags.items() if value is not None}
-    try:
-        return resolve(used, environ=os.environ, dotenv_values=read_dotenv(Path()))
-    except SettingsError as error:
-        fail(str(error), code)
+    context = click.get_current_context(silent=True)
+    # To answer, a command asks some five times: for its broker, its own name, whose home it is.
+    known: dict[tuple[tuple[str, str], ...], Resolved] = {} if context is None else context.meta.setdefault(_KNOWN, {})
+    key = tuple(sorted(used.items()))
+    if key not in known:
+        try:
+            # Of the copy each variable is decoded once.
+            known[key] = resolve(used, environ=dict(os.environ), dotenv_values=read_dotenv(Path()))
+        except SettingsError as error:
+            fail(str(error), code)
+    return known[key]
