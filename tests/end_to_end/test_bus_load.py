@@ -20,9 +20,9 @@ from machine import wait_until
 HOME_SERVICES = ("voice_router",)
 
 TOPIC = "alicia/reply/flood"
-READS = 2_500
+READS = 1_500
 # More than run at a time, and than the broker delivers before one is acknowledged.
-WRITES = 2_600
+WRITES = 1_500
 
 
 class Flood:

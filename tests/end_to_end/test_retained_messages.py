@@ -49,7 +49,8 @@ async def test_22_retained_updates_at_start_and_after_a_set_the_one_changed(make
             assert changed.json["changed"] == ["/settings/max_sessions"]
             assert changed.json["restart_required"] == ["/settings/max_sessions"]
             assert changed.json["config"]["settings"]["max_sessions"] == 20 + number
-        assert min(durations) < 0.1
+        # It waits for nothing but the commit; the benchmarks say how long that takes.
+        assert min(durations) < 2
         assert await mqtt.silence(0.3) == []
 
 

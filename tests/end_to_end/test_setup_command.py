@@ -155,7 +155,7 @@ async def test_a_new_service_can_log_in_after_the_next_run(home: Daemon, locked:
     assert done.returncode == 0, done.stderr
     assert done.stderr == "note: made passwords in environments/dev-secrets.yaml\n"
     locked.reload()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 2 * SECONDS
     while not await lets_in(locked, "bell", password(home, "bell")):
         assert time.monotonic() < end
     assert not await lets_in(locked, "multi_language", gone)
