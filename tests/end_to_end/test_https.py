@@ -287,7 +287,7 @@ def test_plaintext_secrets_are_delivered_over_a_network_only_with_tls(
     if tls:
         pair = authority.issue("beyond", ADDRESS)
         environ |= {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
-    daemon = make_daemon(environ=environ, before=namespace)
+    daemon = make_daemon(environ=environ, before=namespace).keep_services("tts_service")
     (daemon.environments / "access.yaml").write_text("services:\n  tts_service: {secrets: plaintext}\n")
     (daemon.environments / "dev-secrets.yaml").write_text(
         f"services:\n  tts_service:\n    mqtt_config: {{password: {secret}}}\n"
@@ -295,7 +295,7 @@ def test_plaintext_secrets_are_delivered_over_a_network_only_with_tls(
     bearer = token_by_command(daemon, "tts_service")
     daemon.spawn()
     # There is no broker in that network, so it is not READY; HTTP serves all the same.
-    (listening,) = wait_until(lambda: daemon.logged("listening"), why="it listens")
+    (listening,) = wait_until(lambda: daemon.logged("listening"), seconds=4 * SECONDS, why="it listens")
     port = listening["url"].rpartition(":")[2]
     scheme = "https" if tls else "http"
     seen = {
