@@ -506,7 +506,7 @@ async def test_without_the_right_to_write_everything_is_read_only(make_daemon: C
 @pytest.mark.soak
 async def test_a_token_that_ends_costs_no_edit(make_daemon: Callable[..., Daemon], console: Console):
     """And no secret that was typed: the review asks for another token, and goes on."""
-    console.allow("status 401: ")
+    console.allow("status 401: ", "status 403: GET")
     daemon = make_daemon(services=["voice_router"]).start()
     writer = token(daemon, "operator", role="admin")
     page = await console.show(daemon, "#/services/voice_router")
