@@ -161,7 +161,7 @@ async def test_a_change_is_refused_at_once_while_an_exclusive_one_hangs(home: Ho
     await turns()
     home.condition.report("hung", "A write hangs.")
     with pytest.raises(Unavailable, match="hangs"):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             await home.change(SIREN)
     home.store.gate.set()
     assert await hanging == 1

@@ -283,7 +283,7 @@ async def test_whoever_waits_for_a_change_learns_of_that_of_another_daemon(repli
     await first.ask("patch", "bell", patch={"settings": {"size": 3}})
     assert not waiting.done()
     await replicas.catch_up()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         await waiting
 
 
@@ -413,7 +413,7 @@ async def test_a_refusal_is_not_confirmed_for_ever(tmp_path: Path, url: str, mon
             lambda: core.ask("patch", "bell", patch={}),
         ):
             with pytest.raises(Unavailable, match="did not answer within"):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(40):
                     await ask()
         await other.execute("ROLLBACK")
         await other.close()

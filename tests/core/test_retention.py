@@ -26,7 +26,7 @@ async def test_a_revision_that_was_removed_is_told_from_one_that_never_was(tmp_p
                 await core.ask(operation, "lamp", revision=9)
         assert [item["revision"] for item in (await core.ask("history", "lamp"))["revisions"]] == [6, 5]
         assert await core.settings("lamp", revision=5) == {"level": 4}
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while (told := (await core.ask("audit", limit=1))["entries"][0])["operation"] != "retention":
                 pass
         assert told["detail"] == "removed: 4 revisions, 4 of the audit log"

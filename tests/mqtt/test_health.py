@@ -134,7 +134,7 @@ async def test_what_others_publish_as_health_is_overwritten_at_once(tmp_path: Pa
         def bring(payload: bytes) -> None:
             made.health.receive(Inbound(TOPIC, payload, 1, False))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             task = asyncio.create_task(made.health.publish_forever(made.connection))
             await eventually(lambda: len(made.connection.published) == 1)
             first = made.connection.published[0][1]

@@ -120,7 +120,7 @@ async def test_what_waits_for_an_acknowledgement_too_long_is_left_to_the_other_p
     scene.add("bell")
     assert not await scene.turn()
     item = scene.add("bell")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         await scene.outbox.changed.wait()
     assert item in scene.outbox.due()
     scene.prompt.close()

@@ -805,7 +805,7 @@ async def test_a_connection_lost_during_a_change_of_all_loses_no_update(large_ho
             await asyncio.Event().wait()
 
         with contextlib.suppress(TimeoutError):
-            async with bus.connected(core), asyncio.timeout(15):
+            async with bus.connected(core), asyncio.timeout(40):
                 await bus.settled(core)
                 assert isinstance(bus.pace, Slow)
                 bus.pace.before_tenth = lose

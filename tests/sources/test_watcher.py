@@ -61,7 +61,7 @@ class Watched:
     async def run(self) -> list[str | Snapshot]:
         """Look until there is nothing left to see."""
         with pytest.raises(_NothingLeft):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 await self.watcher.run()
         return self.did
 

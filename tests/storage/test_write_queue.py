@@ -603,7 +603,7 @@ async def test_a_hold_that_begins_at_the_end_is_refused(store: FakeStore):
         entering = asyncio.create_task(queue.holding().__aenter__())
     for entry in (entering, queue.holding().__aenter__()):
         with pytest.raises(Unavailable, match="stopping"):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 await entry
     assert store.held == 0
 
@@ -802,7 +802,7 @@ async def test_while_the_store_is_held_nothing_is_written_before_the_plan(store:
     async with queue.holding():
         audit = queue.submit(named("audit"))
         queue.note_others(changed("bell"))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             await queue.flush()
         for _ in range(10):
             await asyncio.sleep(0)

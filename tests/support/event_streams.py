@@ -28,7 +28,7 @@ class Stream:
 
     async def next(self, *kinds: str) -> Event:
         """The next event, of one of these kinds if any are given."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while True:
                 event = await self._read()
                 assert event is not None, "the stream has ended"
@@ -38,7 +38,7 @@ class Stream:
     async def rest(self) -> list[Event]:
         """Everything until the daemon ends the stream."""
         found: list[Event] = []
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while (event := await self._read()) is not None:
                 found.append(event)
         return found

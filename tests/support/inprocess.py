@@ -203,7 +203,7 @@ async def listening(
         await adapter.stop()
 
 
-async def eventually(what: Callable[[], object], *, seconds: float = 15.0) -> None:
+async def eventually(what: Callable[[], object], *, seconds: float = 40.0) -> None:
     """Let the event loop go on until ``what()`` is true; fail after ``seconds``."""
     pause = 0.001
     async with asyncio.timeout(seconds):

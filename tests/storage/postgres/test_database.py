@@ -89,7 +89,7 @@ async def test_a_start_waits_for_the_server(
     await eventually(warned)
     assert not opened.done()
     later.symlink_to(postgres.directory)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         await opened
 
 

@@ -341,7 +341,7 @@ async def test_who_plans_for_long_keeps_the_home(one: Follower, connection: Any,
     monkeypatch.setattr(home_lock, "KEPT_SECONDS", 0.02)
     held = "SELECT clock_timestamp() - min(xact_start) > '1s' FROM pg_stat_activity WHERE datname = current_database()"
     for write in (change("one", 1), None):
-        async with one.store.holding(), asyncio.timeout(10):
+        async with one.store.holding(), asyncio.timeout(40):
             while not await connection.fetchval(f"{held} AND pid <> pg_backend_pid()"):
                 pass
             if write is not None:
@@ -492,7 +492,7 @@ async def test_slow_reads_keep_no_daemon_from_leading_and_following(one: Followe
     """However many wait: the lease, the report of a daemon and what others wrote have connections of their own."""
     await connection.execute("BEGIN; LOCK TABLE aliciacfg.answers")
     reads = [asyncio.create_task(one.shared.remove_answers(older_than_seconds=60)) for _ in range(20)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await until_waiting(connection, 4)
         await other.commit(change("one", 1))
         assert [record.service for state in await one.learned() for record in state.records] == ["one"]
@@ -509,7 +509,7 @@ async def test_kept_answers_are_read_together(one: Follower, connection: Any):
     kept = [Answer("panel", str(number), b"%d" % number) for number in range(9)]
     await one.commit(Write(answers=tuple(kept)))
     await connection.execute("BEGIN; LOCK TABLE aliciacfg.answers")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         first = asyncio.create_task(one.shared.answer("panel", "0"))
         await until_waiting(connection, 1)
         reads = [asyncio.create_task(one.shared.answer("panel", str(number))) for number in range(10)]
@@ -550,7 +550,7 @@ async def test_who_asks_at_the_same_time_what_others_wrote_shares_the_answer(
     await other.commit(change("one", 1))
     await connection.execute("BEGIN; LOCK TABLE aliciacfg.schemas")
     first = [asyncio.create_task(one.store.catch_up()) for _ in range(9)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await until_waiting(connection, 1)
         later = [asyncio.create_task(one.store.catch_up()) for _ in range(9)]
         later[0].cancel()
@@ -763,7 +763,7 @@ T = TypeVar("T")
 
 async def in_the_end(call: Callable[[], Awaitable[T]]) -> T:
     """Repeat a call until it is not unavailable."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         while True:
             with contextlib.suppress(Unavailable):
                 return await call()
@@ -880,7 +880,7 @@ async def until_commits_wait(postgres: Postgres) -> None:
     """Commit until one waits for a standby: the server reads its configuration when it comes to it."""
     connection = await asyncpg.connect(postgres.url())
     waiting = 0
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         while not waiting:
             commit = asyncio.create_task(connection.execute("SELECT pg_logical_emit_message(true, '', '')"))
             while not commit.done() and not waiting:
@@ -898,7 +898,7 @@ async def waiting_commits(postgres: Postgres, call: str) -> int:
 
 
 async def until_one_waits(postgres: Postgres) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         while not await waiting_commits(postgres, "pid"):  # noqa: ASYNC110 - only the server knows
             await asyncio.sleep(0.01)
 
