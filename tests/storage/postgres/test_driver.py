@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aliciacfg.storage.postgres import driver
 from aliciacfg.storage.postgres.driver import Link, ServerError, decode_text, encode_text
 from cutting_socket import NAME
 from postgres import Postgres
@@ -95,28 +92,3 @@ async def test_an_error_tells_no_content_of_rows(postgres: Postgres):
         assert "violates" in str(raised.value)
         assert "hunter2" not in str(raised.value)
     await link.close()
-
-
-async def test_types_are_looked_up_once_for_all_connections(postgres: Postgres, monkeypatch: pytest.MonkeyPatch):
-    """Arrays go through connections that did not ask for their type; what one server alone has is asked for anew."""
-    asked: list[frozenset[int]] = []
-    look_up: Any = asyncpg.Connection._introspect_types
-
-    async def counted(self: Any, types: Iterable[int], seconds: float) -> Any:
-        asked.append(frozenset(types))
-        return await look_up(self, types, seconds)
-
-    monkeypatch.setattr(driver, "_known_types", {})
-    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counted)
-    url = await asyncio.to_thread(postgres.create)
-    for name in ("one", "two"):
-        link = await Link.connect(url)
-        assert await link.rows("SELECT unnest($1::int8[]), unnest($2::bool[])", [1, 2**62], [True, False]) == [
-            (1, True),
-            (2**62, False),
-        ]
-        await link.run(f"CREATE TYPE {name} AS ENUM ('{name}')")
-        assert await link.rows(f"SELECT ARRAY['{name}']::{name}[]") == [([name],)]
-        await link.close()
-    assert len(asked) == 3
-    assert asked[0].isdisjoint(asked[1] | asked[2])

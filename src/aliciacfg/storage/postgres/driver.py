@@ -39,8 +39,6 @@ _NOTICE_CLASS = "01000"
 # A prepared statement exists already, or does not exist: another client of a pooler made it, or lacks it.
 _POOLED = frozenset({"42P05", "26000"})
 _ONE_ROW = "SELECT 1"
-# Types with lower numbers are the same on every server (PostgreSQL, src/include/access/transam.h).
-_FIXED_TYPES = 10_000
 _AUTHORITY = "sslrootcert=FILE in the address names the certificate of the authority that signed the server's"
 # What the driver, or the TLS library, says of a connection that is not made.
 _HINTS = {
@@ -103,18 +101,8 @@ def decode_text(text: str) -> str:
     return "".join(decoded)
 
 
-class _NoStatement:
-    """Stands for the statement that the driver would have used to look types up: its own one is still prepared."""
-
-    name = "none"
-
-
-# What the driver knows of types of the server, by their numbers.
-_known_types: dict[frozenset[int], Any] = {}
-
-
 class _Connection(asyncpg.Connection):
-    """A connection of the driver that notices when the other end is gone, and knows the types of those before it."""
+    """A connection of the driver that notices when the other end is gone."""
 
     def __init__(self, protocol: Any, transport: Any, *others: Any) -> None:
         super().__init__(protocol, transport, *others)  # pyright: ignore[reportUnknownMemberType] - it has no types
@@ -126,20 +114,6 @@ class _Connection(asyncpg.Connection):
             # Some systems do not have all of them.
             if hasattr(socket, name):
                 end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-    async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> Any:  # noqa: ASYNC109
-        """Look types up that a statement has, those that every server has alike once for the process.
-
-        The driver does so in the first commit of each connection: it takes twice as long as to connect.
-        """
-        wanted = frozenset(typeoids)
-        if wanted in _known_types:
-            return _known_types[wanted], _NoStatement
-        inherited: Any = super()
-        found, statement = await inherited._introspect_types(wanted, timeout)  # noqa: SLF001
-        if max(wanted) < _FIXED_TYPES:
-            _known_types[wanted] = found
-        return found, statement
 
 
 class Link:
