@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.atomic_files import LinkRefused, open_or_create, remove_leftovers, replace_file
+from aliciacfg import atomic_files
+from aliciacfg.atomic_files import FilesTogether, LinkRefused, open_or_create, remove_leftovers, replace_file
 
 
 def mode(path: Path) -> int:
@@ -124,7 +125,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path):
 
 
 def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Which nobody knows."""
+    """Whose name is random."""
     path = tmp_path / "base.yaml"
 
     def refuse(**_: object) -> tuple[int, str]:
@@ -134,3 +135,38 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path, monke
     with pytest.raises(PermissionError) as refused:
         replace_file(path, b"")
     assert refused.value.filename == str(path.resolve())
+
+
+def test_files_that_are_changed_together_are_as_before_if_one_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With their modes, also one whose directory does not get to the disk after the rename; links stay links."""
+    kept, removed, failing, new = (tmp_path / name for name in ("kept", "removed", "failing", "new"))
+    for path in (kept, removed, failing):
+        path.write_text(f"old {path.name}")
+        path.chmod(0o644)
+    (tmp_path / "link").symlink_to(new)
+    synced: list[bytes] = []
+    real = atomic_files.sync
+
+    def fail(directory: Path) -> None:
+        synced.append(failing.read_bytes())
+        if synced.count(b"changed") == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(directory))
+        real(directory)
+
+    monkeypatch.setattr(atomic_files, "sync", fail)
+
+    def change() -> None:
+        with FilesTogether() as files:
+            files.replace(kept, b"changed", mode=0o600)
+            files.remove(removed)
+            files.replace(tmp_path / "link", b"changed")
+            files.replace(failing, b"changed")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        change()
+    assert b"changed" in synced
+    for path in (kept, removed, failing):
+        assert (path.read_text(), mode(path)) == (f"old {path.name}", 0o644)
+    assert (new.exists(), (tmp_path / "link").is_symlink()) == (False, True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.atomic_files import LinkRefused, replace_file
 from aliciacfg.errors import SourceError
 from aliciacfg.file_errors import reason, unreadable, unwritable
 from aliciacfg.text_files import read_text
@@ -40,6 +41,15 @@ def test_the_remedy_fits_the_error(tmp_path: Path, number: int, remedy: str):
         assert "chown" not in said
         assert "chmod" not in said
     assert remedy in unreadable(path, error(number))
+
+
+def test_a_link_that_leads_back_to_itself_is_the_reason(tmp_path: Path):
+    """And not an error of its own while the reason is worded."""
+    path = tmp_path / "loop"
+    path.symlink_to(path)
+    with pytest.raises(LinkRefused) as refused:
+        replace_file(path, b"", follow_links=False)
+    assert unwritable(path, refused.value) == f"{path} cannot be written: it is a link; remove it"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])

@@ -36,7 +36,7 @@ def replace_file(
 
     Raises:
         LinkRefused: ``path`` is a link, and links are not followed.
-        OSError: The file cannot be written; it has its old content.
+        OSError: The file cannot be written; it has its old content, unless only the fsync of the directory failed.
     """
     if follow_links:
         target = path.resolve()
@@ -135,9 +135,10 @@ class FilesTogether:
         Raises:
             OSError: It cannot be read or written.
         """
-        before = path.read_bytes() if path.exists() else None
+        target = path.resolve()
+        # Before it is written: the sync of its directory may fail when it has its new content.
+        self._undo.callback(_put_back, target, _read(target))
         replace_file(path, content, mode=mode)
-        self._undo.callback(_put_back, path, before)
 
     def create(self, path: Path, content: bytes) -> None:
         """Write a new file, which gets the owner of its directory; it is not durable yet.
@@ -157,17 +158,25 @@ class FilesTogether:
         Raises:
             OSError: It cannot be read or removed.
         """
-        before = path.read_bytes()
+        self._undo.callback(_put_back, path, _read(path))
         path.unlink()
-        self._undo.callback(_put_back, path, before)
 
 
-def _put_back(path: Path, content: bytes | None) -> None:
-    """Give a file its content from before; None removes it."""
-    if content is None:
+_Before = tuple[bytes, int] | None
+"""The content and the mode of a file; None if there was none."""
+
+
+def _read(path: Path) -> _Before:
+    return (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) if path.exists() else None
+
+
+def _put_back(path: Path, before: _Before) -> None:
+    """Give a file its content and mode from before, if they changed; None removes it."""
+    if before is None:
         path.unlink(missing_ok=True)
-    else:
-        replace_file(path, content)
+    elif _read(path) != before:
+        content, mode = before
+        replace_file(path, content, mode=mode)
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -49,7 +49,8 @@ def unwritable(path: Path, error: OSError, *, done: str = "written") -> str:
     message = f"{path} cannot be {done}: "
     if isinstance(error, FileNotFoundError) and not path.parent.exists():
         return f"{message}there is no directory {path.parent}; make it first"
-    return message + reason(error, denied=_right_to_write(path))
+    # Only of a missing right: a link that leads back to itself cannot be resolved.
+    return message + reason(error, denied=_right_to_write(path) if isinstance(error, PermissionError) else "")
 
 
 def unreadable(path: Path, error: OSError) -> str:

@@ -200,6 +200,17 @@ async def test_only_an_empty_home_is_imported_into(home: Home, tmp_path: Path):
     assert not list((other.directory / "data").glob("aliciacfg.db*"))
 
 
+async def test_an_export_that_may_not_be_entered_says_so(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of another user's directory nothing is known, not even that it is no export."""
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(ArchiveError, match=r"home\.yaml cannot be read: Permission denied"):
+        await import_into(home, tmp_path / "export")
+
+
 async def test_an_invalid_home_changes_nothing(home: Home, tmp_path: Path):
     """It says what is wrong, and where."""
     directory = tmp_path / "export"

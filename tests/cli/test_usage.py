@@ -1,5 +1,7 @@
 """What commands refuse before they send anything."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,30 @@ def test_a_data_directory_that_is_named_has_to_be_there(tmp_path: Path):
     done = run("token", "create", "mario", "--role", "admin", "--data-dir", str(tmp_path / "dta"))
     assert (done.exit_code, done.stderr.splitlines()[0]) == (3, f"error: there is no data directory {tmp_path / 'dta'}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--ca", "private/file", "get", "bell"), 2),
+        (("token", "create", "mario", "--data-dir", "private/file"), 1),
+    ],
+)
+def test_what_is_in_a_directory_of_another_user_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
+):
+    """As in /var/lib/private, where systemd keeps the data of users that it makes."""
+    stat = Path.stat
+
+    def private(path: Path, **options: bool) -> os.stat_result:
+        if "private" in path.parent.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "stat", private)
+    done = run(*arguments)
+    assert (done.exit_code, "cannot be read: Permission denied; " in done.stderr) == (code, True), done.stderr
 
 
 @pytest.mark.parametrize(("updates", "message"), [("[]", "found an empty list"), ("[{}]", "/0: service is missing")])

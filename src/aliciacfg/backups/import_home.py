@@ -19,7 +19,7 @@ from aliciacfg.backups.server_home import kept_tables, refuse_users, replacing
 from aliciacfg.bootstrap import Core
 from aliciacfg.core.restore import ACTIVE, REQUESTED
 from aliciacfg.counted import counted
-from aliciacfg.file_errors import unwritable
+from aliciacfg.file_errors import unreadable, unwritable
 from aliciacfg.model.records import START, Overlay, Position, Write
 from aliciacfg.sealing.boxes import Keyring, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -67,7 +67,12 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
         SourceError: The files are not valid.
         AliciacfgError: Keys or database cannot be used.
     """
-    if not (directory / export.HOME).is_file():
+    home = directory / export.HOME
+    try:
+        found = home.is_file()
+    except OSError as error:
+        raise ArchiveError(unreadable(home, error)) from error
+    if not found:
         raise ArchiveError(f"{directory} has no {export.HOME}, so it is no export; name what `aliciacfg export` wrote")
     tree = await asyncio.to_thread(export.read_tree, directory)
     data = await asyncio.to_thread(DataDirectory, Path(settings.data_dir))

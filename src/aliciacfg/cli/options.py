@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.errors import SettingsError
+from aliciacfg.file_errors import unreadable
 from aliciacfg.settings import SETTINGS, Resolved, read_dotenv, resolve
 
 # Where a command's context has the settings that it has resolved, by the flags.
@@ -40,9 +41,13 @@ force = click.option(
 def existing_data_dir(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """Return the data directory that a command names; end the program if there is none.
 
-    A home would be made there, with keys and tokens, where nobody looks for it.
+    Otherwise a mistyped one becomes a home of its own, with keys and tokens that open nothing.
     """
-    if value is not None and not Path(value).is_dir():
+    try:
+        found = value is None or Path(value).is_dir()
+    except OSError as error:
+        fail(unreadable(Path(str(value)), error), EXIT_FAILED)
+    if not found:
         fail(f"there is no data directory {value}", EXIT_CODES["not_found"])
     return value
 

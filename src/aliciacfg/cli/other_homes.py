@@ -81,10 +81,10 @@ def stands_in_none() -> bool:
     from aliciacfg.storage.data_directory import read_instance
 
     resolved = options.daemon_settings({})
-    if resolved.explicit("mqtt_broker") or resolved.explicit("mqtt_port") or is_home(resolved.settings):
+    if resolved.explicit("mqtt_broker") or resolved.explicit("mqtt_port"):
         return False
     try:
-        return read_instance(Path(resolved.settings.data_dir)) is None
+        return not is_home(resolved.settings) and read_instance(Path(resolved.settings.data_dir)) is None
     except OSError:
         # Another user's home.
         return False

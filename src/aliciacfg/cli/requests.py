@@ -16,6 +16,7 @@ from aliciacfg.cli import notices, options, output_format
 from aliciacfg.cli.loop import run
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.file_errors import unreadable
 from aliciacfg.model import names
 
 if TYPE_CHECKING:
@@ -89,10 +90,18 @@ def checked_target(options: Mapping[str, Any]) -> Target:
         raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")
     if caller is not None and not names.is_caller_name(caller):
         raise click.UsageError(f"--as {caller!r}: expected letters a to z, digits, '_', '.' and '-'")
-    if ca is not None and not Path(ca).is_file():
-        raise click.UsageError(f"--ca: {ca} cannot be read: there is no such file")
+    _check_ca(ca)
     _check_broker(options.get("broker"))
     return target_of(options)
+
+
+def _check_ca(ca: str | None) -> None:
+    try:
+        found = ca is None or Path(ca).is_file()
+    except OSError as error:
+        raise click.UsageError(f"--ca: {unreadable(Path(str(ca)), error)}") from error
+    if not found:
+        raise click.UsageError(f"--ca: {ca} cannot be read: there is no such file")
 
 
 def _check_broker(broker: str | None) -> None:
@@ -235,7 +244,7 @@ def _local_home(target: Target) -> "LocalHome | None":
 
 
 def _asks_any_home(target: Target) -> bool:
-    """Return whether a person asks whichever home this machine's broker has; a script is not told."""
+    """Return whether a person asks whichever home this machine's broker has; a script gets no note."""
     if target.http is not None or target.broker is not None or not notices.for_people():
         return False
     from aliciacfg.cli.other_homes import stands_in_none

@@ -51,7 +51,7 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
     """
     from aliciacfg.mqtt.broker.files import is_complete
 
-    new = not directory.exists()
+    new = not os.path.lexists(directory)
     try:
         with exit_on_error():
             _set_up(options.daemon_settings(flags).settings, directory, user)

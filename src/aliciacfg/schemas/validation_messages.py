@@ -86,7 +86,7 @@ def for_sender(finding: Finding, sent: Json) -> Problem:
 
 
 def _secrets_expectation(keyword: str, value: Any, file: str) -> str:
-    """Return what is expected of a secret. Whoever may write it need not be told the secrets that are allowed."""
+    """Return what is expected of a secret, without the values that the schema allows: they are secrets as well."""
     expected = _expectation(keyword, value, in_full=False)
     return f"{expected} ({file})" if file and keyword in _NAMES_VALUES else expected
 
