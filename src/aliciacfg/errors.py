@@ -26,6 +26,7 @@
             ├── Blocked        unavailable; another program or a person is in the way of the database
             ├── Unconfirmed    unavailable; whether a write was made is not known
             ├── Superseded     unavailable; another daemon changed what a write was planned on
+            ├── NotComposed    unavailable; memory lags behind, or other files yield what is stored
             └── Answered       unavailable; the request was carried out before
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
@@ -479,6 +480,13 @@ class Superseded(Unavailable):
     """Another daemon changed what a write was planned on: nothing was written, and memory follows that change now.
 
     The write is planned again; no client gets this error.
+    """
+
+
+class NotComposed(Unavailable):
+    """Memory does not hold the content of what is stored: it lags behind, or the files of this daemon do not yield it.
+
+    Where it lags, what was planned on it is planned again; no client gets this error then.
     """
 
 

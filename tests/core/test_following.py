@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core.commits import Commits
 from aliciacfg.errors import (
     Conflict,
+    NotComposed,
     NotFound,
     OperationError,
     SourceError,
@@ -175,6 +176,18 @@ async def test_a_refusal_is_confirmed_by_the_database(replicas: Replicas):
     assert error.value.revision == changed["revision"]
     with pytest.raises(NotFound):
         await first.ask("delete", "nobody")
+
+
+async def test_what_memory_could_not_compose_is_no_reason_to_refuse_once_another_daemon_changed_it(replicas: Replicas):
+    """Until then the refusal says that the files of others yield it."""
+    first, second = await replicas.start(), await replicas.start()
+    bell = ConfigId("dev", "bell")
+    second.parts.state.refresh({bell: replace(second.parts.state.committed(bell), effective=None)})
+    with pytest.raises(NotComposed, match="those of another one do"):
+        await second.ask("patch", "bell", patch={"settings": {"two": 2}})
+    await first.ask("patch", "bell", patch={"settings": {"one": 1}})
+    told = await second.ask("patch", "bell", patch={"settings": {"two": 2}})
+    assert told["config"]["settings"] == {"size": 1, "place": "dev", "one": 1, "two": 2}
 
 
 async def test_unchanged_is_confirmed_by_the_database(replicas: Replicas):
@@ -352,6 +365,43 @@ async def test_what_new_files_bring_is_not_missing_while_they_are_loaded(replica
         assert (await answer)["config"]["settings"] == {"place": "lab", "size": 1}
     with pytest.raises(NotFound):
         await second.ask("get", "bell", environment="cellar", at_least=1)
+
+
+async def test_a_write_waits_until_what_changed_while_files_were_loaded_is_composed(
+    replicas: Replicas, monkeypatch: Any
+):
+    """The files before did not yield it; those that serve are in force a moment before it is composed from them."""
+    first, second = await replicas.start(), await replicas.start()
+    reloads, load_files = second.parts.reloads, following(second).load_files
+    plan, waits = reloads._planner.plan, asyncio.Event()
+    asked: list[asyncio.Task[Any]] = []
+
+    async def overtaken(*args: Any, **options: Any) -> Any:
+        planned = await plan(*args, **options)
+        await first.ask("patch", "bell", patch={"settings": {"one": 1}})
+        await following(second).catch_up()
+        return planned
+
+    async def wait() -> None:
+        waits.set()
+        await load_files()
+
+    async def in_force_and_not_composed(_held: list[object]) -> None:
+        if following(second)._loading is not None and not asked:
+            asked.append(asyncio.create_task(second.ask("patch", "bell", patch={"settings": {"two": 2}})))
+            waiting = asyncio.create_task(waits.wait())
+            await asyncio.wait({asked[0], waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+
+    replicas.home.write("environments/dev.yaml", {"services": {"bell": {"settings": {"size": 5}}}})
+    await first.ask("reload")
+    monkeypatch.setattr(reloads._planner, "plan", overtaken)
+    monkeypatch.setattr(following(second), "load_files", wait)
+    monkeypatch.setattr("aliciacfg.core.reloads._MANY_SERVICES", 0)
+    monkeypatch.setattr("aliciacfg.core.reloads.free_slowly", in_force_and_not_composed)
+    await replicas.catch_up()
+    await eventually(lambda: asked)
+    assert (await asked[0])["config"]["settings"] == {"size": 5, "one": 1, "two": 2}
 
 
 async def test_both_may_load_the_same_edit_at_the_same_time(replicas: Replicas):

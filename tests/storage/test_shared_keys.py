@@ -5,7 +5,7 @@ import base64
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.core.following import Following
+from aliciacfg.core.state import Entry
 from aliciacfg.errors import KeyFileError, Superseded, Unconfirmed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import StoredState
@@ -233,6 +234,38 @@ async def test_a_rotation_takes_no_change_of_another_daemon_back(machines: Machi
         monkeypatch.setattr(one.parts.store, "load_since", overtaken)
         await one.ask("keys_rotate")
         await next_ones[0]
+        await caught_up(two)
+        for core in (one, two):
+            assert (await opened(core))["settings"] == {"volume": 2, "bass": 3}
+
+
+async def test_a_write_behind_a_rotation_that_another_daemon_overtakes_is_not_refused(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+):
+    """The rotation reads what is newer than memory, and composed nowhere here: nothing is planned on that."""
+    async with machines.cores("one", "two") as (one, two):
+        await two.ask("patch", "bell", patch={"settings": {"volume": 1}})
+        await caught_up(one)
+        load_since, next_ones = one.parts.store.load_since, list[asyncio.Task[Any]]()
+
+        async def overtaken(commit: int) -> StoredState:
+            if not next_ones:
+                await two.ask("patch", "bell", patch={"settings": {"volume": 2}})
+                next_ones.append(asyncio.create_task(one.ask("patch", "bell", patch={"settings": {"bass": 3}})))
+            return await load_since(commit)
+
+        state, commit = one.parts.state, one.parts.state.commit
+        composed: list[bool] = []
+
+        def noted(entries: Mapping[ConfigId, Entry]) -> None:
+            commit(entries)
+            composed.append(state.committed(ConfigId("dev", "bell")).effective is not None)
+
+        monkeypatch.setattr(one.parts.store, "load_since", overtaken)
+        monkeypatch.setattr(state, "commit", noted)
+        await one.ask("keys_rotate")
+        await next_ones[0]
+        assert all(composed)
         await caught_up(two)
         for core in (one, two):
             assert (await opened(core))["settings"] == {"volume": 2, "bass": 3}

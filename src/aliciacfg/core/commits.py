@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry, State
-from aliciacfg.errors import AliciacfgError, Busy, Superseded, Unavailable
+from aliciacfg.errors import AliciacfgError, Busy, NotComposed, Superseded, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Cause, StoredState, Write
 from aliciacfg.storage.conflicts import may_supersede
@@ -252,7 +252,7 @@ class Commits:
         """
         if plan is None:
             return
-        if self._others is not None and not isinstance(error, Unavailable | Busy):
+        if self._others is not None and (isinstance(error, NotComposed) or not isinstance(error, Unavailable | Busy)):
             await self._others.confirm()
             if self._is_superseded(plan):
                 raise Superseded(_SUPERSEDED) from error

@@ -95,11 +95,13 @@ class Following:
         self._follow_files = follow_files
         self._loading: asyncio.Task[None] | None = None
         self._load_again = False
+        # Whether memory may hold what the files before did not yield, and those that serve have not composed yet.
+        self._uncomposed = False
 
     @property
     def composes(self) -> bool:
-        """Whether memory composes from the files that serve."""
-        return not self._served.stale
+        """Whether memory composes from the files that serve, and has done so with all that came before them."""
+        return not (self._served.stale or self._uncomposed)
 
     async def load_files(self) -> None:
         """Return when memory composes from the files that serve.
@@ -121,6 +123,7 @@ class Following:
         self._begin_loading()
 
     def _begin_loading(self) -> None:
+        self._uncomposed = self._uncomposed or self._served.pending
         if (self._served.pending or self._load_again) and self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="files that serve")
 
@@ -137,6 +140,7 @@ class Following:
                     _log.debug("files_not_followed", reason=error.message)
                     await asyncio.sleep(_POLL_SECONDS)
         finally:
+            self._uncomposed = False
             self._loading = None
 
     async def stop(self) -> None:

@@ -9,7 +9,6 @@ from aliciacfg import documents
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
-from aliciacfg.core.composer import Effective
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
@@ -156,20 +155,24 @@ class KeyRotation:
     async def _reload_stored(self) -> None:
         """Reload the stored records after the keys changed; some sealed values may open now, others no longer.
 
+        What another daemon changed meanwhile stays as it is in memory: nothing composes it here. Memory follows that
+        change in its turn, and the plan that this is a part of is made again.
+
         Raises:
             Unavailable: The store cannot be read.
         """
+        known = self._state.all_heads()
         shared = self._store.shared is not None
         # Another load would have memory follow only what comes after it.
         state = await (self._store.load_since(0) if shared else self._store.load())
         stored = await asyncio.to_thread(stored_entries, state, self._keyring)
-        # Only now: memory may have followed another daemon meanwhile.
-        heads = self._state.all_heads()
         self._state.commit(
             {
-                config_id: replace(entry, effective=_effective_of(entry, heads[config_id]))
-                for config_id, entry in stored.items()
-                if config_id in heads and not entry.is_older_than(self._state.committed(config_id))
+                config_id: replace(entry, effective=before.effective)
+                for config_id, before in known.items()
+                if (entry := stored.get(config_id)) is not None
+                and _is_same(entry, before)
+                and self._state.head(config_id) is before
             }
         )
 
@@ -181,11 +184,11 @@ class KeyRotation:
         return reseal(document, self._keyring, service=service, environment=environment).document
 
 
-def _effective_of(stored: Entry, known: Entry) -> Effective | None:
-    """Return the content of a stored revision, if memory has composed this one and not another daemon's before it."""
-    if stored.record is None or known.record is None or stored.record.revision != known.record.revision:
-        return None
-    return known.effective
+def _is_same(stored: Entry, known: Entry) -> bool:
+    """Return whether what is stored is the revision that memory knows, with the same content."""
+    if stored.record is None or known.record is None:
+        return stored.record is known.record
+    return (stored.record.revision, stored.record.checksum) == (known.record.revision, known.record.checksum)
 
 
 def _opened_pointers(heads: Mapping[ConfigId, Entry], keyring: Keyring) -> dict[ConfigId, set[str]]:

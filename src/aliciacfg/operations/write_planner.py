@@ -24,10 +24,10 @@ from aliciacfg.errors import (
     Finding,
     Forbidden,
     InvalidDocument,
+    NotComposed,
     NotFound,
     OperationError,
     Problem,
-    Unavailable,
     ValidationFailed,
 )
 from aliciacfg.model.config_id import ConfigId
@@ -304,7 +304,7 @@ class WritePlanner:
         """Return the effective configuration with a merge patch applied as what is wanted.
 
         If nothing is stored because the configuration from the files is invalid, the patch applies to that. Planning it
-        raises Unavailable where another daemon of the home, with other files, wrote what is stored.
+        raises NotComposed where another daemon of the home, with other files, wrote what is stored.
         """
 
         def make(base: JsonObject, entry: Entry, sent: JsonObject) -> JsonObject:
@@ -313,7 +313,7 @@ class WritePlanner:
             if entry.live is None and self._files.defines(config_id):
                 return documents.merge(base, sent)
             if entry.live is not None and not entry.undecryptable and self._shared:
-                raise Unavailable(
+                raise NotComposed(
                     f"The files of this daemon do not yield what {config_id.service} is at present: those of another "
                     "one do. Bring the same files to all daemons of the home, or ask another one; nothing was changed."
                 )
