@@ -196,7 +196,17 @@ def test_a_data_directory_that_is_named_has_to_be_there(tmp_path: Path):
     """A mistyped one would become a home of its own, with keys and a token that opens nothing."""
     done = run("token", "create", "mario", "--role", "admin", "--data-dir", str(tmp_path / "dta"))
     assert (done.exit_code, done.stderr.splitlines()[0]) == (3, f"error: there is no data directory {tmp_path / 'dta'}")
+    assert f"make it first: mkdir -p -m 700 {tmp_path / 'dta'}" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_key_is_made_in_a_data_directory_as_the_hint_makes_it(tmp_path: Path):
+    """So that keys can be there before the daemon is."""
+    data = tmp_path / "data"
+    assert "mkdir -p -m 700" in run("keys", "new", "--data-dir", str(data)).stderr
+    data.mkdir(mode=0o700)
+    assert run("keys", "new", "--data-dir", str(data)).exit_code == 0
+    assert (data / "keys.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Options that several commands share, and the daemon's settings that come from them."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def existing_data_dir(_context: click.Context, _option: click.Parameter, value: 
     except OSError as error:
         fail(unreadable(Path(str(value)), error), EXIT_FAILED)
     if not found:
-        fail(f"there is no data directory {value}", EXIT_CODES["not_found"])
+        hint = f"if a new home is meant, make it first: mkdir -p -m 700 {shlex.quote(str(value))}"
+        fail(f"there is no data directory {value}", EXIT_CODES["not_found"], hint=hint)
     return value
 
 
