@@ -4,7 +4,7 @@ import getpass
 import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,7 +15,7 @@ import msgspec
 from aliciacfg.cli import notices, options, output_format
 from aliciacfg.cli.loop import run
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import AliciacfgError
+from aliciacfg.errors import AliciacfgError, BrokerUnavailable
 from aliciacfg.file_errors import unreadable
 from aliciacfg.model import names
 
@@ -214,15 +214,15 @@ async def warn_of_other_home(target: Target, client: "MqttClient") -> None:
 
 
 async def note_home(target: Target, client: "MqttClient") -> None:
-    """Tell a person once which daemon answered, if neither this directory nor an option names a home.
-
-    Raises:
-        BrokerUnavailable: The broker is gone.
-    """
+    """Tell a person once which daemon answered, if neither this directory nor an option names a home."""
     if _asks_any_home(target):
         from aliciacfg.cli.other_homes import who_answered
 
-        note = who_answered(await client.health(), broker(target))
+        health = None
+        # The answer is there: a broker that is gone since then makes no failure of a write that was carried out.
+        with suppress(BrokerUnavailable):
+            health = await client.health()
+        note = who_answered(health, broker(target))
         _say_once(_NOTED_HOME, lambda: notices.print_note(note))
 
 
