@@ -45,7 +45,7 @@ from aliciacfg.monitoring.condition import Liveness, status_line
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
-from aliciacfg.mqtt.broker.dev_port import noted_port
+from aliciacfg.mqtt.broker.dev_port import forget_port, noted_port
 from aliciacfg.mqtt.replica_session import ReplicaSession
 from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.process.memory import (
@@ -103,6 +103,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
         stack.callback(manager.close)
         data = DataDirectory(Path(settings.data_dir))
         stack.callback(data.release)
+        forget_port(data.path)
         address = broker_address(settings)
         if dev:
             found = await stack.enter_async_context(

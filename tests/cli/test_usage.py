@@ -183,6 +183,8 @@ def test_a_mistyped_word_of_a_few_is_answered_with_the_one_that_was_meant(argume
         (("watch", "--count", "0"), "0 is less than 1"),
         (("history", "bell", "--limit", "1001"), "1001 is not between 1 and 1000"),
         (("--ca", "nowhere.pem", "get", "bell"), "--ca: nowhere.pem cannot be read"),
+        # An empty one is none.
+        (("--ca", "", "--broker", "x:0", "get", "bell"), "--broker 'x:0': expected HOST or HOST:PORT"),
         (("token", "create", "a b"), "cannot name a caller"),
     ],
 )

@@ -165,3 +165,8 @@ def test_exec_says_that_it_asks_another_port_than_the_one_of_its_variable(daemon
             f"MQTT_PORT (environment) is 19; the daemon of this home uses the broker on port {daemon.broker_port}"
             in (done.stderr)
         )
+    # One that was killed does not take its note away; the next one that chooses no broker by itself does.
+    daemon.kill()
+    assert (daemon.data / "dev-broker-port").exists()
+    daemon.start()
+    assert not (daemon.data / "dev-broker-port").exists()

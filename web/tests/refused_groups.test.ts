@@ -22,6 +22,10 @@ test("one line that is wrong for several services is one refused edit", () => {
   );
 });
 
+test("what is said of no service is one refused edit, however often", () => {
+  assert.deepEqual(refusedGroups([edit(3, undefined, "is no YAML"), edit(3, undefined, "is no YAML")]).length, 1);
+});
+
 test("two services that one line is wrong for are named", () => {
   assert.deepEqual(
     refusedGroups([edit(24, "a"), edit(24, "b")]).map(({ message }) => message),

@@ -97,7 +97,8 @@ def checked_target(options: Mapping[str, Any]) -> Target:
 
 def _check_ca(ca: str | None) -> None:
     try:
-        found = ca is None or Path(ca).is_file()
+        # Scripts give an empty one for none.
+        found = not ca or Path(ca).is_file()
     except OSError as error:
         raise click.UsageError(f"--ca: {unreadable(Path(str(ca)), error)}") from error
     if not found:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.mqtt.broker.dev_port import noted_port, read_port
+from aliciacfg.mqtt.broker.dev_port import forget_port, noted_port, read_port
 
 
 def test_the_port_is_noted_for_as_long_as_the_daemon_runs(tmp_path: Path):
@@ -16,6 +16,7 @@ def test_the_port_is_noted_for_as_long_as_the_daemon_runs(tmp_path: Path):
     assert read_port(tmp_path) is None
     with noted_port(tmp_path / "missing", 1):
         assert read_port(tmp_path / "missing") is None
+    forget_port(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "65536", "1883 1884", "-1", "9" * 5000, "\xff"])

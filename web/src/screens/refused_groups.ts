@@ -21,7 +21,8 @@ export function refusedGroups(edits: readonly RefusedEdit[]): RefusedEdit[] {
   }
   return [...groups.values()].flatMap(({ common, alike }) => {
     const [first] = alike;
-    return first === undefined || alike.length < FEWEST_TOGETHER
+    if (first?.service == null) return alike.slice(0, 1);
+    return alike.length < FEWEST_TOGETHER
       ? alike
       : [{ file: first.file, line: first.line, message: `${counted(alike.length, "service")}: ${common}` }];
   });

@@ -19,7 +19,7 @@ let last: Focused | undefined;
 
 /** Follow the focus from now on. */
 export function startFocusKeeper(): void {
-  addEventListener("keydown", () => follow(true), true);
+  addEventListener("keydown", pressed, true);
   addEventListener("pointerdown", () => follow(false), true);
   addEventListener("focusin", ({ target }) => {
     if (target instanceof HTMLElement) last = { at: target, screen: screen() };
@@ -30,6 +30,13 @@ export function startFocusKeeper(): void {
     attributes: true,
     attributeFilter: ["disabled"],
   });
+}
+
+/** A key that is held presses one control once: what it pressed may be gone, and another one has the focus. */
+function pressed(event: KeyboardEvent): void {
+  follow(true);
+  const isOnButton = event.target instanceof Element && event.target.matches("button, summary");
+  if (event.repeat && event.key === "Enter" && isOnButton) event.preventDefault();
 }
 
 /** After a finger the keyboard of a phone would come up, and who uses a mouse sees where it is. */

@@ -19,8 +19,13 @@ def noted_port(data_dir: Path, port: int) -> Generator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        forget_port(data_dir)
+
+
+def forget_port(data_dir: Path) -> None:
+    """Remove the noted port, such as that of a daemon that was killed."""
+    with contextlib.suppress(OSError):
+        (data_dir / _FILE).unlink()
 
 
 def read_port(data_dir: Path) -> int | None:
