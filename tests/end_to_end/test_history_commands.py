@@ -219,6 +219,9 @@ def test_environments_are_compared_tried_and_activated(two_environments: Daemon)
     other = typed(two_environments, "activate", "lab", keys="lap\n")
     assert other.index("/limits/max_queued_messages") < other.index("lab is protected")
     assert "that is not the name; dev is still active" in other
+    given_up = typed(two_environments, "activate", "lab", keys="\x04")
+    assert "nothing was answered; dev is still active" in given_up
+    assert "--yes activates without asking" in given_up
     agreed = typed(two_environments, "activate", "lab", keys="lab\n")
     assert "Type its name to make it active: lab" in agreed
     assert agreed.splitlines()[-1].startswith("lab is active (was dev)")

@@ -83,7 +83,13 @@ def _agreed_to_protected(target: Target, environment: str) -> bool:
     if output.for_people():
         output.print_blocks(_activation_lines(trial))
     notices.print_warning(f"{environment} is protected")
-    if prompts.ask("Type its name to make it active", str.strip) != environment:
+    try:
+        is_named = prompts.ask("Type its name to make it active", str.strip) == environment
+    except click.Abort:
+        fail(
+            f"nothing was answered; {known.active} is still active", EXIT_FAILED, hint="--yes activates without asking"
+        )
+    if not is_named:
         fail(f"that is not the name; {known.active} is still active", EXIT_FAILED)
     return True
 
