@@ -337,9 +337,12 @@ async def test_who_holds_the_home_and_writes_nothing_lets_it_go(one: Follower, o
 
 async def test_who_plans_for_long_keeps_the_home(one: Follower, connection: Any, monkeypatch: pytest.MonkeyPatch):
     """The server takes the lock from a process that it hears nothing of, not from one that works."""
-    monkeypatch.setattr(home_lock, "BEGIN", BEGIN.replace("'10s'", "'300ms'"))
+    monkeypatch.setattr(home_lock, "BEGIN", BEGIN.replace("'10s'", "'1500ms'"))
     monkeypatch.setattr(home_lock, "KEPT_SECONDS", 0.02)
-    held = "SELECT clock_timestamp() - min(xact_start) > '1s' FROM pg_stat_activity WHERE datname = current_database()"
+    held = (
+        "SELECT clock_timestamp() - min(xact_start) > '2s' FROM pg_sleep(0.1), pg_stat_activity "
+        "WHERE datname = current_database()"
+    )
     for write in (change("one", 1), None):
         async with one.store.holding(), asyncio.timeout(40):
             while not await connection.fetchval(f"{held} AND pid <> pg_backend_pid()"):
