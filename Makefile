@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # asyncio's debug mode finds calls from the wrong thread. Daemons of a whole file and those whose disk or broker fails are
 # in it; the others run on uvloop, as in production. It doubles the time of the code that tests run in their own process:
 # `make soak` has that, and every daemon, in it, with a variable and the setting of pytest-asyncio.
-PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+PYTEST = $(BIN)/python -m pytest --numprocesses 6 --dist worksteal
 
 # Node comes from the wheel that pyright uses; what npm starts finds it on the PATH.
 NPM = $(BIN)/python scripts/npm.py --prefix web
