@@ -12,7 +12,7 @@ from inprocess import CALLER
 
 
 class FakeQueue:
-    """A write queue that answers as it is told.
+    """A write queue whose answers a test sets.
 
     Attributes:
         refusal: What ``submit`` raises.

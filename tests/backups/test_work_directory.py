@@ -29,7 +29,7 @@ def names(place: Path) -> set[str]:
 
 
 def left(place: Path, data: Path) -> Path:
-    """Leave what a process leaves that is killed while it makes a backup: nobody has it locked any more."""
+    """Leave what a process leaves that is killed while it makes a backup: no process has it locked any more."""
     with work_directory(place, data) as made:
         (made / "archive").write_text("half")
         killed = made

@@ -189,7 +189,7 @@ def test_a_mistyped_word_of_a_few_is_answered_with_the_one_that_was_meant(argume
     ],
 )
 def test_what_no_value_can_be_is_refused_before_anything_is_asked(arguments: tuple[str, ...], message: str):
-    """In words, and not by a broker or a setting that nobody named."""
+    """In words, and not by a broker or a setting that was not given."""
     done = run(*arguments)
     assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
 

@@ -123,7 +123,7 @@ def test_what_is_read_from_the_daemon_of_another_home_is_marked(homes: tuple[Dae
 
 
 def test_the_home_of_the_daemon_and_a_directory_without_one_are_no_other_home(homes: tuple[Daemon, Daemon]):
-    """Commands go on as before; outside of any home a person is told which daemon answered, once, and a script not."""
+    """Commands go on as before; outside of any home a terminal shows once which daemon answered, a script does not."""
     first, second = homes
     (first.data / "dev-broker-port").write_text(f"{first.broker_port}\n")
     for arguments in (("get", "voice_router"), ("patch", "voice_router", '{"settings": {"max_sessions": 4}}')):

@@ -54,7 +54,7 @@ def interpreted(
 
 
 def environment(daemon: Daemon) -> dict[str, str]:
-    """The variables of a daemon whose READY line nobody reads: it has a port of its own."""
+    """The variables of a daemon whose READY line is not read: it has a port of its own."""
     port = free_port()
     daemon.url = f"http://127.0.0.1:{port}"
     return {**daemon.environment(), "ALICIACFG_HTTP_PORT": str(port)}

@@ -217,21 +217,34 @@ async def test_rotations_on_all_daemons_under_load_lose_nothing(machines: Machin
         assert (await cores[0].parts.store.verify()).broken == []
 
 
+async def _overtaken_in_rotation(
+    one: Core, two: Core, monkeypatch: pytest.MonkeyPatch, *, noticed: bool
+) -> list[asyncio.Task[Any]]:
+    """Have another daemon write while a rotation reads what is stored, and then this one.
+
+    Returns:
+        The write of this daemon, once the rotation has begun to read.
+    """
+    await two.ask("patch", "bell", patch={"settings": {"volume": 1}})
+    await caught_up(one)
+    load_since, next_ones = one.parts.store.load_since, list[asyncio.Task[Any]]()
+
+    async def overtaken(commit: int) -> StoredState:
+        if not next_ones:
+            await two.ask("patch", "bell", patch={"settings": {"volume": 2}})
+            if noticed:
+                await caught_up(one)
+            next_ones.append(asyncio.create_task(one.ask("patch", "bell", patch={"settings": {"bass": 3}})))
+        return await load_since(commit)
+
+    monkeypatch.setattr(one.parts.store, "load_since", overtaken)
+    return next_ones
+
+
 async def test_a_rotation_takes_no_change_of_another_daemon_back(machines: Machines, monkeypatch: pytest.MonkeyPatch):
     """One that memory learns of while the rotation reads what is stored: what is written next builds on it."""
     async with machines.cores("one", "two") as (one, two):
-        await two.ask("patch", "bell", patch={"settings": {"volume": 1}})
-        await caught_up(one)
-        load_since, next_ones = one.parts.store.load_since, list[asyncio.Task[Any]]()
-
-        async def overtaken(commit: int) -> StoredState:
-            if not next_ones:
-                await two.ask("patch", "bell", patch={"settings": {"volume": 2}})
-                await caught_up(one)
-                next_ones.append(asyncio.create_task(one.ask("patch", "bell", patch={"settings": {"bass": 3}})))
-            return await load_since(commit)
-
-        monkeypatch.setattr(one.parts.store, "load_since", overtaken)
+        next_ones = await _overtaken_in_rotation(one, two, monkeypatch, noticed=True)
         await one.ask("keys_rotate")
         await next_ones[0]
         await caught_up(two)
@@ -244,16 +257,7 @@ async def test_a_write_behind_a_rotation_that_another_daemon_overtakes_is_not_re
 ):
     """The rotation reads what is newer than memory, and composed nowhere here: nothing is planned on that."""
     async with machines.cores("one", "two") as (one, two):
-        await two.ask("patch", "bell", patch={"settings": {"volume": 1}})
-        await caught_up(one)
-        load_since, next_ones = one.parts.store.load_since, list[asyncio.Task[Any]]()
-
-        async def overtaken(commit: int) -> StoredState:
-            if not next_ones:
-                await two.ask("patch", "bell", patch={"settings": {"volume": 2}})
-                next_ones.append(asyncio.create_task(one.ask("patch", "bell", patch={"settings": {"bass": 3}})))
-            return await load_since(commit)
-
+        next_ones = await _overtaken_in_rotation(one, two, monkeypatch, noticed=False)
         state, commit = one.parts.state, one.parts.state.commit
         composed: list[bool] = []
 
@@ -261,7 +265,6 @@ async def test_a_write_behind_a_rotation_that_another_daemon_overtakes_is_not_re
             commit(entries)
             composed.append(state.committed(ConfigId("dev", "bell")).effective is not None)
 
-        monkeypatch.setattr(one.parts.store, "load_since", overtaken)
         monkeypatch.setattr(state, "commit", noted)
         await one.ask("keys_rotate")
         await next_ones[0]

@@ -208,7 +208,7 @@ def _answer(connection: socket.socket) -> None:
         finally:
             for stream in streams:
                 os.close(stream)
-        # Whoever asked may have been ended meanwhile.
+        # The client may have been ended meanwhile.
         with contextlib.suppress(OSError):
             connection.sendall(process.wait().to_bytes(4, "big", signed=True))
 

@@ -130,7 +130,7 @@ class ForkServer:
         )
 
     def close(self) -> None:
-        """Need it no more; processes that were forked go on. Whoever started it waits until nobody needs it."""
+        """Need it no more; forked processes go on. The process that started it waits until no other one needs it."""
         self._socket.close()
         if self.process is not None:
             self.process.wait()
@@ -248,7 +248,7 @@ class _Clients:
         if self._shared is None:
             os._exit(0)
         if self.sockets == [self._listener]:
-            # Clients connect while they have the lock: nobody does between the look and the end.
+            # Clients connect while they have the lock: none does between the look and the end.
             with one_at_a_time(self._shared):
                 if not select.select(self.sockets, [], [], 0)[0]:
                     os._exit(0)
@@ -291,7 +291,7 @@ def _serve(clients: _Clients) -> None:
             statuses[pid] = status
             for descriptor in streams:
                 os.close(descriptor)
-            # Whoever asked may have been killed meanwhile.
+            # The client may have been killed meanwhile.
             with contextlib.suppress(BrokenPipeError):
                 os.write(status, _NUMBER.pack(pid))
 
