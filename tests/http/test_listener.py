@@ -176,7 +176,7 @@ async def test_what_has_not_begun_ends_with_the_listener(authority: Authority, c
         assert listener.connections.count == 1
         writer.write(b"on")
         assert await reader.readexactly(2) == b"on"
-        writer.close()
+        writer.transport.abort()
 
 
 async def test_connections_leave_descriptors_for_the_rest_of_the_daemon(monkeypatch: pytest.MonkeyPatch):

@@ -2,13 +2,55 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal
 
 # MQTT 5 §3.2.2.2: unsupported protocol version.
 REFUSAL = b"\x20\x03\x00\x84\x00"
 LEVEL_5 = 5
 SUBSCRIBE = 8
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncGenerator[int, None]:
+    """Serve connections at a port; those that are open at the end are cut, so that none outlives the event loop."""
+    open_: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_[task] = writer
+        # asyncio complains of a cancelled handler.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+        del open_[task]
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        left = dict(open_)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left)
+        for writer in left.values():
+            writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def _connected(port: int) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    except BaseException:
+        writer.transport.abort()
+        raise
+    # What it has not sent yet, such as DISCONNECT, is sent first.
+    writer.close()
 
 
 class OlderBroker:
@@ -34,31 +76,26 @@ class OlderBroker:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Refuse a CONNECT of MQTT 5; pass on everything else."""
-        # asyncio complains of a cancelled handler.
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            # Fixed header, remaining length, "MQTT", level.
-            head = await reader.readexactly(2)
-            while head[-1] & 0x80:
-                head += await reader.readexactly(1)
-            head += await reader.readexactly(7)
-            self.connects.append(head[-1])
-            if head[-1] == LEVEL_5 and not self.speaks_five:
-                writer.write(REFUSAL)
-                await writer.drain()
-            else:
-                await self._pass_on(head, reader, writer)
-        writer.close()
-
-    async def _pass_on(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self._broker_port)
-        ours.write(head)
-        self._open.add(writer)
-        tasks = [asyncio.create_task(_copy(reader, ours)), asyncio.create_task(_copy(theirs, writer))]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        ours.close()
-        self._open.discard(writer)
+        # Fixed header, remaining length, "MQTT", level.
+        head = await reader.readexactly(2)
+        while head[-1] & 0x80:
+            head += await reader.readexactly(1)
+        head += await reader.readexactly(7)
+        self.connects.append(head[-1])
+        if head[-1] == LEVEL_5 and not self.speaks_five:
+            writer.write(REFUSAL)
+            await writer.drain()
+            return
+        async with _connected(self._broker_port) as (theirs, ours):
+            ours.write(head)
+            self._open.add(writer)
+            tasks = [asyncio.create_task(_copy(reader, ours)), asyncio.create_task(_copy(theirs, writer))]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._open.discard(writer)
+                for task in tasks:
+                    task.cancel()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,12 +109,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def older_broker(broker_port: int) -> AsyncGenerator[OlderBroker, None]:
     """A broker of MQTT 3.1.1 only."""
     made = OlderBroker(broker_port)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
+    async with _listening(made.serve) as made.port:
         yield made
-    finally:
-        server.close()
 
 
 Unshared = Literal["refuses", "ignores", "disconnects"]
@@ -98,11 +131,10 @@ class UnsharingBroker:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass packets on, but for subscriptions of ``$share/…``."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            theirs, ours = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        async with _connected(self._broker_port) as (theirs, ours):
             back = asyncio.create_task(_copy(theirs, writer))
             back.add_done_callback(lambda _: writer.close())
-            with contextlib.closing(ours):
+            try:
                 while not back.done():
                     packet = await self._packet(reader)
                     if packet[0] >> 4 != SUBSCRIBE or b"$share/" not in packet or self.behaviour is None:
@@ -114,8 +146,8 @@ class UnsharingBroker:
                         code = 0x9E if self.behaviour == "refuses" else 0x01
                         # Its length has one byte: the filters are short.
                         writer.write(bytes([0x90, 4]) + packet[2:4] + bytes([0, code]))
-            back.cancel()
-        writer.close()
+            finally:
+                back.cancel()
 
     @staticmethod
     async def _packet(reader: asyncio.StreamReader) -> bytes:
@@ -130,9 +162,5 @@ class UnsharingBroker:
 async def unsharing_broker(broker_port: int, behaviour: Unshared) -> AsyncGenerator[UnsharingBroker, None]:
     """A broker without shared subscriptions."""
     made = UnsharingBroker(broker_port, behaviour)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
+    async with _listening(made.serve) as made.port:
         yield made
-    finally:
-        server.close()
