@@ -146,6 +146,7 @@ def test_files_that_are_changed_together_are_as_before_if_one_cannot_be(
         path.write_text(f"old {path.name}")
         path.chmod(0o644)
     (tmp_path / "link").symlink_to(new)
+    (tmp_path / "removed link").symlink_to("kept")
     synced: list[bytes] = []
     real = atomic_files.sync
 
@@ -161,6 +162,7 @@ def test_files_that_are_changed_together_are_as_before_if_one_cannot_be(
         with FilesTogether() as files:
             files.replace(kept, b"changed", mode=0o600)
             files.remove(removed)
+            files.remove(tmp_path / "removed link")
             files.replace(tmp_path / "link", b"changed")
             files.replace(failing, b"changed")
 
@@ -170,3 +172,4 @@ def test_files_that_are_changed_together_are_as_before_if_one_cannot_be(
     for path in (kept, removed, failing):
         assert (path.read_text(), mode(path)) == (f"old {path.name}", 0o644)
     assert (new.exists(), (tmp_path / "link").is_symlink()) == (False, True)
+    assert (tmp_path / "removed link").readlink() == Path("kept")

@@ -153,12 +153,15 @@ class FilesTogether:
             file.write(content)
 
     def remove(self, path: Path) -> None:
-        """Remove a file.
+        """Remove a file, or a symbolic link.
 
         Raises:
             OSError: It cannot be read or removed.
         """
-        self._undo.callback(_put_back, path, _read(path))
+        if path.is_symlink():
+            self._undo.callback(_link_again, path, path.readlink())
+        else:
+            self._undo.callback(_put_back, path, _read(path))
         path.unlink()
 
 
@@ -177,6 +180,11 @@ def _put_back(path: Path, before: _Before) -> None:
     elif _read(path) != before:
         content, mode = before
         replace_file(path, content, mode=mode)
+
+
+def _link_again(path: Path, target: Path) -> None:
+    if not path.is_symlink():
+        path.symlink_to(target)
 
 
 def _remove_if_empty(directory: Path) -> None:

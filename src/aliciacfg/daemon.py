@@ -219,12 +219,18 @@ def _home_assistant(
 async def _start(core: Core, settings: Settings) -> bool:
     """Load the files and store the administrator's token; return False if the store cannot write at present."""
     complete = await core.start(settings.environment)
-    if settings.admin_token_file is not None:
-        try:
-            await core.service.admin.store_admin_token(admin_token(Path(settings.admin_token_file)))
-        except Unavailable:
-            return False
-    return complete
+    return await _store_admin_token(core, settings) and complete
+
+
+async def _store_admin_token(core: Core, settings: Settings) -> bool:
+    """Store the administrator's token, if there is one; return False if the store cannot write at present."""
+    if settings.admin_token_file is None:
+        return True
+    try:
+        await core.service.admin.store_admin_token(admin_token(Path(settings.admin_token_file)))
+    except Unavailable:
+        return False
+    return True
 
 
 async def _finish_start(core: Core, settings: Settings, *, complete: bool) -> None:
@@ -235,8 +241,8 @@ async def _finish_start(core: Core, settings: Settings, *, complete: bool) -> No
             try:
                 complete = await _start(core, settings)
             except SourceError:
-                # It is reported where the files are refused.
-                return
+                # It is reported where the files are refused, and they are watched.
+                complete = await _store_admin_token(core, settings)
 
 
 def _file_watcher(core: Core) -> FileWatcher:

@@ -244,6 +244,25 @@ def test_a_start_after_a_kill_on_a_disk_that_cannot_be_written_misses_nothing(
     assert (counter(home), patch(home, 3).status) == (1, 200)
 
 
+def test_the_administrators_token_of_a_start_on_a_full_disk_is_stored_later(
+    home: Daemon, disk: FailingDisk, tmp_path: Path
+):
+    """When there is room, although the environment that the start moves to is refused then."""
+    home.start()
+    assert home.stop() == 0
+    file = tmp_path / "token"
+    home.environ |= {"ALICIACFG_ADMIN_TOKEN_FILE": str(file), "ENVIRONMENT": "staging"}
+    there = home.environments / "staging.yaml"
+    there.write_text((home.environments / "dev.yaml").read_text())
+    with disk.failing("full"):
+        home.start()
+        assert home.logged("start_not_stored")
+        there.write_text("services: [\n")
+    bearer = {"Authorization": f"Bearer {file.read_text().strip()}"}
+    wait_until(lambda: home.http("GET", "/tokens", headers=bearer).status == 200, why="the token is known")
+    assert home.http("GET", "/tokens").status == 401
+
+
 @pytest.mark.parametrize("fault", ["full", rarely("read_only")])
 def test_a_first_start_on_a_disk_that_cannot_be_written_says_so(home: Daemon, disk: FailingDisk, fault: Fault):
     """With the place, the reason and what to do; exit code 8, no traceback, no advice about backups."""
