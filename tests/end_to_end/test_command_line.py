@@ -20,7 +20,7 @@ from brokers import Broker
 from commands import aliciacfg, on_terminal, typed
 from daemons import Daemon
 from machine import free_port
-from repository import SERVICES
+from repository import ROOT, SERVICES
 
 
 @pytest.mark.parametrize("http", [False, True])
@@ -238,6 +238,16 @@ def test_ctrl_c_twice_at_once_is_ctrl_c(tmp_path: Path, option: str):
     # With asyncio's debug mode, a busy machine has lines about slow steps before it.
     lines = [line for line in said.strip().splitlines() if line and not line.startswith("Executing <")]
     assert (process.returncode, lines) == (1, ["error: interrupted"])
+
+
+def test_ctrl_c_while_the_program_is_imported_is_no_traceback(tmp_path: Path):
+    """A line, as later."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "aliciacfg", "--version"], capture_output=True, text=True, env=environ, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: interrupted\n")
 
 
 def test_the_line_is_gone_before_the_result_is_printed(tmp_path: Path):
