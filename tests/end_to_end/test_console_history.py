@@ -283,6 +283,10 @@ async def test_an_environment_is_activated_after_its_dry_run(home: Daemon, conso
     await expect(page.get_by_text("staging is active; 3 services have another configuration.")).to_be_visible()
     assert home.http("GET", "/environments").json["active"] == "staging"
     await expect(other.get_by_text("staging is active.")).to_be_visible()
+    # To leave what is protected is asked, too.
+    await console.show(home, "#/environments/dev?activate=1&confirm=1", other)
+    await expect(other.get_by_label("staging is protected. Type dev to make that active instead")).to_be_visible()
+    await expect(other.get_by_role("dialog").get_by_role("button", name="Activate dev")).to_be_disabled()
     assert home.http("POST", "/environments/dev/activate").status == 200
 
 

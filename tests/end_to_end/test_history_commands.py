@@ -211,11 +211,11 @@ def test_environments_are_compared_tried_and_activated(two_environments: Daemon)
     moved = json.loads(aliciacfg(two_environments, "activate", "lab", "-m", "trial", http=True).stdout)
     assert (moved["environment"], moved["previous"], "voice_router" in moved["changed"]) == ("lab", "dev", True)
     assert two_environments.config("voice_router")["config"]["limits"]["max_queued_messages"] == 77
-    back = on_terminal(two_environments, "activate", "dev")
+    back = on_terminal(two_environments, "activate", "dev", "--yes")
     assert (back.returncode, "dev is active (was lab)" in back.text) == (0, True)
     assert f"  ~ /limits/max_queued_messages  77 → 10000  in all {len(HOME_SERVICES)} services\n" in back.text
 
-    # A person is asked for the name of a protected environment; a script above was not.
+    # A person is asked before a protected environment becomes active, or no longer is; a script above was not.
     other = typed(two_environments, "activate", "lab", keys="lap\n")
     assert other.index("/limits/max_queued_messages") < other.index("lab is protected")
     assert "that is not the name; dev is still active" in other
@@ -223,9 +223,14 @@ def test_environments_are_compared_tried_and_activated(two_environments: Daemon)
     assert "nothing was answered; dev is still active" in given_up
     assert "--yes activates without asking" in given_up
     agreed = typed(two_environments, "activate", "lab", keys="lab\n")
-    assert "Type its name to make it active: lab" in agreed
+    assert "Type lab to make it active: lab" in agreed
     assert agreed.splitlines()[-1].startswith("lab is active (was dev)")
-    for environment, options in (("lab", []), ("dev", []), ("lab", ["--yes"])):
+    stayed = typed(two_environments, "activate", "dev", keys="lab\n")
+    assert stayed.index("/limits/max_queued_messages") < stayed.index("lab is protected, and active until then")
+    assert "that is not the name; lab is still active" in stayed
+    left = typed(two_environments, "activate", "dev", keys="dev\n")
+    assert left.splitlines()[-1].startswith("dev is active (was lab)")
+    for environment, options in (("dev", []), ("lab", ["--yes"]), ("lab", []), ("dev", ["--yes"])):
         seen = typed(two_environments, "activate", environment, *options, keys="")
         assert ("Type" in seen, f"{environment} is active" in seen) == (False, True)
 

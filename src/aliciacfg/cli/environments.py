@@ -45,7 +45,7 @@ def environments(target: Target) -> None:
 
 @click.command()
 @click.argument("environment")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before a protected environment becomes active.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, although one of the two environments is protected.")
 @options.dry_run
 @options.comment
 @click.pass_obj
@@ -54,8 +54,8 @@ def activate(target: Target, environment: str, *, yes: bool, dry_run: bool, comm
 
     Every service gets its configuration of that environment. If one of them is invalid, nothing changes.
 
-    If the file of ENVIRONMENT says `protected: true`, it shows at a terminal what would change, and asks for the name.
-    Without a terminal, as in a script, it asks nothing.
+    If the file of ENVIRONMENT, or of the active one, says `protected: true`, it shows at a terminal what would change,
+    and asks for the name. Without a terminal, as in a script, it asks nothing.
 
     Examples:
         aliciacfg activate prod --dry-run
@@ -69,22 +69,27 @@ def activate(target: Target, environment: str, *, yes: bool, dry_run: bool, comm
 
 
 def _agreed_to_protected(target: Target, environment: str) -> bool:
-    """Ask whether a protected environment is to become active; end the program if it is not.
+    """Ask whether an environment is to become active, if it is protected or follows one that is; else end the program.
 
     Returns:
-        False if nothing had to be asked: the environment is not protected, or active already.
+        False if nothing had to be asked: neither is protected, or the environment is active already.
     """
     # What another home has is nothing to ask about: the activation there is refused.
     known = parse(ask(replace(target, changing=True), "environments", None, {}), EnvironmentsAnswer)
-    protected = {item.name for item in known.environments if item.protected}
-    if environment not in protected or environment == known.active:
+    about = [f"{item.name} is protected" for item in known.environments if item.protected and item.name == environment]
+    about += [
+        f"{item.name} is protected, and active until then"
+        for item in known.environments
+        if item.protected and item.name == known.active
+    ]
+    if not about or environment == known.active:
         return False
     trial = parse(ask(target, "activate", environment, {"dry_run": True}), ActivateAnswer)
     if output.for_people():
         output.print_blocks(_activation_lines(trial))
-    notices.print_warning(f"{environment} is protected")
+    notices.print_warning("; ".join(about))
     try:
-        is_named = prompts.ask("Type its name to make it active", str.strip) == environment
+        is_named = prompts.ask(f"Type {environment} to make it active", str.strip) == environment
     except click.Abort:
         fail(
             f"nothing was answered; {known.active} is still active", EXIT_FAILED, hint="--yes activates without asking"

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { type Answers, failure, type RequestError, request } from "../api/client.ts";
-import type { RefusedEdit } from "../api/queries.ts";
+import type { Environments, RefusedEdit } from "../api/queries.ts";
 import { randomId } from "../edit/random.ts";
 import { enter, href, leave, route } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
@@ -47,6 +47,7 @@ export function EnvironmentScreen({ name, route: { query } }: ScreenProps) {
                 <Activate
                   item={item}
                   active={data.active}
+                  guard={guard(item, data)}
                   onDone={(message) => {
                     setDone(message);
                     // Who went elsewhere meanwhile may have opened the same of another environment.
@@ -198,14 +199,22 @@ function essence({
   return JSON.stringify([changed, restart_required, changes, changes_left_out, added, removed, lacking_secrets]);
 }
 
+function guard({ name, protected: isProtected }: Environment, { active, environments }: Environments) {
+  if (isProtected) return `${name} is protected. Type its name to go on`;
+  const leaves = environments.some((each) => each.name === active && each.protected);
+  return leaves ? `${active} is protected. Type ${name} to make that active instead` : undefined;
+}
+
 interface ActivateProps {
   item: Environment;
   active: string;
   onDone: (message: string) => void;
+  /** What is asked before it is sent: for the name, if one of the two environments is protected. */
+  guard: string | undefined;
 }
 
 /** The dry run of an activation, and its confirmation. */
-function Activate({ item, active, onDone }: ActivateProps) {
+function Activate({ item, active, guard, onDone }: ActivateProps) {
   const { name } = item;
   const heading = usePartHeading();
   // What an earlier visit saw may be out of date.
@@ -241,9 +250,7 @@ function Activate({ item, active, onDone }: ActivateProps) {
       {plan.data === undefined && plan.error !== undefined ? (
         <Impossible error={plan.error} item={item} active={active} />
       ) : (
-        <Await of={plan}>
-          {(answer) => <Plan answer={answer} item={item} active={active} refresh={again} onDone={onDone} />}
-        </Await>
+        <Await of={plan}>{(answer) => <Plan {...{ answer, item, active, guard, refresh: again, onDone }} />}</Await>
       )}
     </section>
   );
@@ -295,7 +302,7 @@ interface PlanProps extends ActivateProps {
   refresh: () => Promise<void>;
 }
 
-function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
+function Plan({ answer, item, active, guard, refresh, onDone }: PlanProps) {
   const asking = route.value.query.confirm !== undefined && !asksToken.value;
   const title = activationTitle(answer);
   return (
@@ -312,7 +319,7 @@ function Plan({ answer, item, active, refresh, onDone }: PlanProps) {
       {answer.changed.length === 0 && (answer.added ?? []).length + (answer.removed ?? []).length === 0 && (
         <p>No configuration changes.</p>
       )}
-      {asking && <Confirmation {...{ answer, item, refresh, onDone, title }} onClose={() => leave("confirm")} />}
+      {asking && <Confirmation {...{ answer, item, guard, refresh, onDone, title }} onClose={() => leave("confirm")} />}
     </>
   );
 }
@@ -322,8 +329,8 @@ interface ConfirmationProps extends Omit<PlanProps, "active"> {
   onClose: () => void;
 }
 
-/** The last question; in a protected environment, the name has to be typed. */
-function Confirmation({ answer, item, title, refresh, onDone, onClose }: ConfirmationProps) {
+/** The last question; where there is a `guard`, the name has to be typed. */
+function Confirmation({ answer, item, guard, title, refresh, onDone, onClose }: ConfirmationProps) {
   const { name } = item;
   const [comment, setComment] = useTyped(`activate/${name}/comment`);
   const [typed, setTyped] = useState("");
@@ -391,8 +398,8 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
           </p>
         )}
         <CommentField value={comment} onValue={setComment} />
-        {item.protected && (
-          <Field label={`${name} is protected. Type its name to go on`}>
+        {guard !== undefined && (
+          <Field label={guard}>
             {({ id }) => (
               <input
                 id={id}
@@ -405,7 +412,7 @@ function Confirmation({ answer, item, title, refresh, onDone, onClose }: Confirm
           </Field>
         )}
         <div class="buttons">
-          <button type="submit" class="primary" disabled={sending || (item.protected && typed !== name)}>
+          <button type="submit" class="primary" disabled={sending || (guard !== undefined && typed !== name)}>
             {title}
           </button>
           <button type="button" onClick={onClose}>
