@@ -160,12 +160,10 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
   const { shown, rest } = useLongList(found.length, list, body, isBack ? left.shown : undefined);
   const place = useRef({ list, shown });
   place.current = { list, shown };
-  // After the heading took the focus, which shows the beginning of the page.
-  useEffect(() => {
-    if (isBack) scrollTo(0, left.top);
-  }, []);
   useLayoutEffect(() => {
     let top = isBack ? left.top : 0;
+    // The heading, which comes before, took the focus, and that shows the beginning of the page.
+    if (isBack) scrollTo(0, top);
     const follow = () => {
       top = scrollY;
     };

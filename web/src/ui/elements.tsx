@@ -2,7 +2,7 @@
 
 import { computed } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useId, useMemo, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Problem, RequestError } from "../api/client.ts";
 import { now } from "../store/clock.ts";
 import type { Loaded } from "../store/resources.ts";
@@ -317,7 +317,8 @@ export function Announcement({ children }: { children: ComponentChildren }) {
 /** Set the title of the window and the heading of the screen, which takes the focus after a change of the screen. */
 export function Heading({ title, children }: { title: string; children?: ComponentChildren }) {
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => {
+  // Before what a screen does by effects: the focus shows the beginning of the page, and a part may be to be shown.
+  useLayoutEffect(() => {
     document.title = `${title} · aliciacfg`;
     // Not at the first screen: there the browser's own order is right.
     if (document.body.dataset.moved !== undefined) heading.current?.focus();
