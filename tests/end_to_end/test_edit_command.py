@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,13 +49,14 @@ def setting(value: object) -> str:
     return f"import re; {removed}; text = re.sub(r'(?m)^limits:$', 'limits:\\n  edited: {value}', text)"
 
 
-def current(daemon: Daemon) -> dict[str, object]:
+def current(daemon: Daemon) -> dict[str, Any]:
     return json.loads(aliciacfg(daemon, "get", SERVICE, "--answer").stdout)
 
 
 def test_what_is_valid_is_shown_asked_about_and_applied(shared: Daemon, editor: dict[str, str], tmp_path: Path):
     """The text has origins, and a secret as ***, which stays; what breaks readers is asked about besides."""
-    before = json.loads(aliciacfg(shared, "get", SERVICE, "--answer").stdout)
+    assert shared.http("PATCH", f"/config/{SERVICE}", {"limits": {"edited": None}}).status == 200
+    before = current(shared)
     seen = edited(shared, editor, setting(5), keys="y\n", options=("-m", "by hand"))
     assert "+ /limits/edited  5" in seen
     assert f"is at revision {before['revision'] + 1}" in seen

@@ -132,6 +132,7 @@ async def test_the_service_in_node(home: Daemon, tmp_path: Path):
     key_file = tmp_path / "door_bell.key"
     made = await asyncio.to_thread(aliciacfg, home, "recipient", "new", "door_bell", "--key-file", str(key_file))
     assert made.returncode == 0, made.stderr
+    set_volume(home, 40)
     async with running(home, str(NODE), str(program / "service.mjs"), ALICIACFG_KEY_FILE=str(key_file)) as door_bell:
         await door_bell.said("volume 40, a camera\n")
         await follows(home, door_bell)
