@@ -198,7 +198,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def home(_home: Daemon) -> Daemon:
     """One for all tests, as its files say."""
     if _home.config("zoo")["revision"] > 1:
-        assert _home.http("POST", "/config/zoo/unset", {"pointer": ""}).status == 200
+        assert _home.http("POST", "/config/zoo/unset", {"pointer": "", "allow_breaking": True}).status == 200
     return _home
 
 

@@ -165,6 +165,7 @@ async def test_rubbish_changes_nothing(daemon: Daemon):
         await there.register("door")
         # The answer that was published with the retain flag while the daemon listened counts like any other.
         await until_known(daemon, 3)
+    await asyncio.to_thread(daemon.first_logged, "device_registry_not_understood")
     assert len(daemon.logged("device_registry_not_understood")) == 1
     assert not daemon.logged("broker_lost")
 

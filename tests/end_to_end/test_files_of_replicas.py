@@ -91,6 +91,7 @@ def test_an_edit_comes_into_force_when_all_have_it(make_replicas: Callable[..., 
     edit(third, 21)
     serves(daemons, 21)
     wait_until(lambda: not any(drift(daemon) for daemon in daemons), why="nothing differs any more")
+    first.first_logged("files_loaded")
     assert [len(daemon.logged("files_loaded")) for daemon in daemons] == [int(daemon is first) for daemon in daemons]
     assert not any(differing(daemon) for daemon in daemons)
 

@@ -463,7 +463,7 @@ def test_a_database_that_went_back_ends_the_daemons_and_the_next_start_tells(
     assert settings(first)["max_volume_percent"] == 60
     assert first.config(SERVICE)["epoch"] > epoch
     # It ends when the broker holds everything again, which it does when the daemon says that it is ready.
-    assert "restored" in [entry["kind"] for entry in first.logged("alert")]
+    wait_until(lambda: "restored" in [entry["kind"] for entry in first.logged("alert")])
 
 
 def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(

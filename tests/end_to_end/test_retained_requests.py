@@ -31,6 +31,7 @@ async def test_a_retained_request_is_refused_while_the_daemon_is_connected(daemo
                 assert answer["code"] == "invalid_request"
                 assert "retain" in answer["message"]
     assert sessions(daemon) == before
+    await asyncio.to_thread(daemon.first_logged, "retained_request_ignored")
     assert len(daemon.logged("retained_request_ignored")) == 1
 
 

@@ -210,11 +210,12 @@ class Daemon:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return the entries of an event; the last ones may be missing, since a thread of the daemon writes the log."""
         lines = [line for line in self.log.read_text().splitlines() if line.startswith("{") and event in line]
         return [entry for entry in map(json.loads, lines) if entry.get("event") == event]
 
     def first_logged(self, event: str) -> dict[str, Any]:
-        """Return the first entry of an event; the log may be behind the READY line, which another thread writes."""
+        """Return the first entry of an event; wait for it, since the log may be behind READY and behind answers."""
         wait_until(lambda: self.logged(event))
         return self.logged(event)[0]
 
