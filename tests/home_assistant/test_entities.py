@@ -127,6 +127,16 @@ def test_names_that_would_be_the_same_say_where_they_are():
     assert listed["/settings/x"].icon == "mdi:bell"
 
 
+def test_names_that_are_the_same_even_so_are_their_places():
+    """Two entities of a device with the same name could not be told apart."""
+    flags = {name: {"type": "boolean", **MARK} for name in ("hall.light", "hall-light", "door")}
+    deep = {side: {"properties": {"end": {"properties": {"tone": flags["door"]}}}} for side in ("left", "right")}
+    document = {"settings": {**dict.fromkeys(flags, True), **{side: {"end": {"tone": True}} for side in deep}}}
+    names = [item.name for item in found(document, {**flags, **deep}).values()]
+    assert names == ["settings/hall.light", "settings/hall-light", "Door", "settings/left/end/tone",
+                     "settings/right/end/tone"]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("entity", "value", "state"),
     [
@@ -141,6 +151,9 @@ def test_names_that_would_be_the_same_say_where_they_are():
         (one("a", enum=["a", "none", "", 1, True, None]), None, "null"),
         (one("a", enum=["a"]), "another", None),
         (one("text", type="string"), "x" * 300, "x" * 254 + "…"),
+        (one("text", type="string"), "None", "(None)"),
+        (one("text", type="string"), "none", "none"),
+        (one("text", type="string"), "", ""),
         (one(2**60, type="integer"), 2**60, 2**60),
     ],
 )

@@ -156,6 +156,20 @@ async def test_a_foreign_message_on_our_topic_is_replaced():
     assert [alert.kind for alert in bus.alerts] == ["tamper"]
 
 
+async def test_the_last_will_of_our_own_connection_is_replaced_without_an_alert():
+    """A broker that stops sends it to the connection that it is about to close."""
+    bus = Bus()
+    bus.publisher.put(AVAILABILITY, b"online")
+    async with connected(bus) as publisher:
+        await eventually(lambda: publisher.settled)
+        await bus.publish(AVAILABILITY, b"offline", retain=True)
+        await eventually(lambda: bus.kept.get(AVAILABILITY) == b"online")
+        assert not bus.alerts
+        await bus.publish(AVAILABILITY, b"away", retain=True)
+        await eventually(lambda: bus.kept.get(AVAILABILITY) == b"online")
+    assert [alert.kind for alert in bus.alerts] == ["tamper"]
+
+
 async def test_who_overwrites_without_end_is_not_fought_at_full_speed():
     """The first repairs are at once, later ones wait."""
     bus = Bus()

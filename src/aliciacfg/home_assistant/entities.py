@@ -127,11 +127,16 @@ def _settings(
 
 
 def _names(names: Sequence[str], settings: Sequence[_Setting]) -> list[str]:
-    """Return the names of entities; those that would be the same say where they are."""
+    """Return the names of entities; those that would be the same say in what they are, or else are the whole place."""
     counts = Counter(names)
-    return [
+    within = [
         name if counts[name] == 1 or len(setting.tokens) == 1 else f"{identifiers.title(setting.tokens[-2])}: {name}"
         for name, setting in zip(names, settings, strict=True)
+    ]
+    counts = Counter(within)
+    return [
+        name if counts[name] == 1 else identifiers.printable("/".join(setting.tokens))
+        for name, setting in zip(within, settings, strict=True)
     ]
 
 

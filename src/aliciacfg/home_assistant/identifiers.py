@@ -55,5 +55,10 @@ def title(name: str) -> str:
     """Return a name as people read it: ``wake_word`` as ``Wake word``, ``tts_service`` as ``TTS service``."""
     words = _SEPARATORS.sub(" ", name).split()
     spelt = " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
-    shown = "".join(character for character in spelt if character.isprintable())
+    shown = printable(spelt)
     return shown[:1].upper() + shown[1:] or "(no name)"
+
+
+def printable(text: str) -> str:
+    """Return a text without what cannot be printed, such as a lone surrogate."""
+    return "".join(character for character in text if character.isprintable())

@@ -14,7 +14,7 @@ import structlog
 
 from aliciacfg import documents
 from aliciacfg.home_assistant import discovery
-from aliciacfg.home_assistant.topics import AVAILABILITY, STATE, Topics
+from aliciacfg.home_assistant.topics import AVAILABILITY, OFFLINE, STATE, Topics
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt.connection import Connection, Denied, DoesNotFit
 from aliciacfg.mqtt.log_limit import LogLimit
@@ -220,7 +220,9 @@ class Publisher:
             # What is left of an earlier run, or an echo that was overtaken; it is looked at in its turn.
             self.look_at(topic)
         else:
-            self._repair(topic, foreign=bool(payload))
+            # A broker that stops sends the last will even to the connection that it is of.
+            is_will = (topic, payload) == (AVAILABILITY, OFFLINE)
+            self._repair(topic, foreign=bool(payload) and not is_will)
 
     def _holds(self, topic: str, payload: bytes) -> bool:
         """Return whether the broker was seen to retain this; empty for nothing."""

@@ -24,7 +24,7 @@ from aliciacfg.home_assistant.events import Events
 from aliciacfg.home_assistant.home import Device, Home
 from aliciacfg.home_assistant.proof import CommandProof
 from aliciacfg.home_assistant.publisher import Publisher
-from aliciacfg.home_assistant.topics import AVAILABILITY, SET, Topics
+from aliciacfg.home_assistant.topics import AVAILABILITY, OFFLINE, ONLINE, SET, Topics
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.instances import Instances
@@ -43,8 +43,6 @@ from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.operations.service import ConfigService
 
 _log = structlog.get_logger(__name__)
-
-ONLINE, OFFLINE = b"online", b"offline"
 
 _DEVICES_PER_SECOND = 50
 # How long a command may wait at the broker, where it can let one expire.

@@ -6,10 +6,14 @@ from aliciacfg.bus.topic_names import HA_AVAILABILITY, HA_EVENT, HA_NODE, HA_SET
 from aliciacfg.home_assistant.identifiers import OWN, encode
 
 __all__ = [
-    "AVAILABILITY", "HOME", "SET", "STATE", "Topics", "command", "event", "identifier_of", "parse_command", "state",
+    "AVAILABILITY", "HOME", "OFFLINE", "ONLINE", "SET", "STATE", "Topics", "command", "event", "identifier_of",
+    "parse_command", "state",
 ]  # fmt: skip
 
 AVAILABILITY, SET, STATE = HA_AVAILABILITY, HA_SET, HA_STATE
+
+ONLINE, OFFLINE = b"online", b"offline"
+"""The payloads of the availability topic, and of the one on which Home Assistant announces itself."""
 
 HOME = f"{HA_NODE}{OWN}home"
 """The device of the home itself; no service has this identifier."""

@@ -33,6 +33,9 @@ def to_state(entity: Entity, value: Json) -> Json:
             # Outside of the range it would log an error at each message.
             return value if _is_number(value) and entity.minimum <= value <= entity.maximum else None
         case "sensor":
+            if value == "None":
+                # What a template writes for no value at all.
+                return label(value)
             if isinstance(value, str):
                 return value if len(value) <= MAX_STATE_CHARACTERS else value[: MAX_STATE_CHARACTERS - 1] + "…"
             return value if _is_number(value) else label(value)
