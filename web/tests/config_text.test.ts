@@ -77,4 +77,13 @@ test("a pointer is found in the text of both formats, or the place around it", (
 test("members stand in the order of the other document", () => {
   const ordered = inOrderOf({ b: { y: 1, x: 2 }, a: 1 }, { new: 0, a: 1, b: { x: 2, y: 3 } });
   assert.equal(JSON.stringify(ordered), '{"b":{"y":3,"x":2},"a":1,"new":0}');
+  const items = inOrderOf(
+    [{ b: 1, a: 2 }, 3],
+    [
+      { a: 2, b: 0 },
+      { d: 1, c: 2 },
+      { f: 1, e: 2 },
+    ],
+  );
+  assert.equal(JSON.stringify(items), '[{"b":0,"a":2},{"d":1,"c":2},{"f":1,"e":2}]');
 });
