@@ -4,6 +4,7 @@ import { useComputed } from "@preact/signals";
 import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { format, isEqual, type Json, parse } from "../api/json.ts";
 import { isHidden } from "../api/masks.ts";
+import { VERBATIM } from "../ui/verbatim.ts";
 import { show, typeNames } from "./checks.ts";
 import { type Choice as ChoiceOfSchema, choiceTexts, chosenOf, mayBe } from "./choices.ts";
 import { withTypedSecrets } from "./edits.ts";
@@ -131,7 +132,7 @@ function TextInput(props: ControlProps) {
         {...input}
         rows={rows}
         readOnly={form.readOnly.value}
-        spellcheck={false}
+        {...VERBATIM}
       />
     );
   }
@@ -144,8 +145,7 @@ function TextInput(props: ControlProps) {
       readOnly={form.readOnly.value}
       placeholder={value === undefined ? "not set" : ""}
       autocomplete="off"
-      autocapitalize="off"
-      spellcheck={false}
+      {...VERBATIM}
     />
   );
 }
@@ -290,8 +290,7 @@ function SecretInput(props: ControlProps) {
           value={typed}
           rows={4}
           autocomplete="off"
-          autocapitalize="off"
-          spellcheck={false}
+          {...VERBATIM}
           onInput={(event) => change(event.currentTarget.value)}
         />
       ) : (
@@ -301,8 +300,7 @@ function SecretInput(props: ControlProps) {
           value={typed ?? ""}
           placeholder={isSet ? "type a new one to replace it" : "not set"}
           autocomplete="new-password"
-          autocapitalize="off"
-          spellcheck={false}
+          {...VERBATIM}
           onInput={(event) => change(event.currentTarget.value)}
           onPaste={pasted.onPaste}
         />
@@ -357,7 +355,7 @@ function JsonInput(props: ControlProps) {
         rows={rows}
         readOnly={form.readOnly.value}
         placeholder="not set"
-        spellcheck={false}
+        {...VERBATIM}
       />
       <Stored id={`${why}-stored`} value={value} />
     </>

@@ -3,6 +3,7 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { isEqual } from "../api/json.ts";
+import { VERBATIM } from "../ui/verbatim.ts";
 import { blank, memberNames } from "./fields.ts";
 import { child, find, isWithin, tokens } from "./pointer.ts";
 import { type Place, step } from "./schema.ts";
@@ -92,8 +93,7 @@ export function AddMember({ place, pointer, name }: { place: Place; pointer: str
         type="text"
         value={typed}
         autocomplete="off"
-        autocapitalize="off"
-        spellcheck={false}
+        {...VERBATIM}
         placeholder="name"
         aria-invalid={problem !== "" || undefined}
         aria-describedby={problem === "" ? undefined : `${id}-problem`}

@@ -22,6 +22,7 @@ import {
 } from "../ui/elements.tsx";
 import { ListTable } from "../ui/list_table.tsx";
 import { Separated } from "../ui/place_name.tsx";
+import { VERBATIM } from "../ui/verbatim.ts";
 import { counted } from "../ui/words.ts";
 import { positive } from "./history_queries.ts";
 
@@ -101,7 +102,7 @@ function Filter({ label, name, value, hint }: { label: string; name: string; val
           defaultValue={value}
           placeholder={hint}
           autoComplete="off"
-          spellcheck={false}
+          {...VERBATIM}
           onChange={(event) => changeQuery({ [name]: event.currentTarget.value.trim(), older: undefined })}
         />
       )}

@@ -11,6 +11,7 @@ import { type Change, Differences, DocumentDifferences } from "../ui/differences
 import { Announcement, Await, Chip, Field, Notice } from "../ui/elements.tsx";
 import { useQueryText } from "../ui/query_text.ts";
 import { SearchField } from "../ui/search_field.tsx";
+import { VERBATIM } from "../ui/verbatim.ts";
 import { counted } from "../ui/words.ts";
 import { comparedChanges, matching } from "./changes.ts";
 import { compare, document, history, positive, type Sides } from "./history_queries.ts";
@@ -103,7 +104,7 @@ function EnvironmentField({ value, onChange }: { value: string; onChange: (name:
             id={id}
             value={value}
             autoComplete="off"
-            spellcheck={false}
+            {...VERBATIM}
             onChange={(event) => onChange(event.currentTarget.value.trim() || value)}
           />
         )}

@@ -17,6 +17,7 @@ import { Await, CommentField, Dialog, ErrorSummary, Field, Heading, Notice, useP
 import { ListTable } from "../ui/list_table.tsx";
 import { PlaceName } from "../ui/place_name.tsx";
 import { asksToken } from "../ui/token_dialog.tsx";
+import { VERBATIM } from "../ui/verbatim.ts";
 import { counted } from "../ui/words.ts";
 import { activationTitle, reconfigured } from "./changes.ts";
 import { type Environment, EnvironmentTags, NamesOnly, seesNamesOnly, useEnvironments } from "./environments.tsx";
@@ -404,7 +405,7 @@ function Confirmation({ answer, item, guard, title, refresh, onDone, onClose }: 
               <input
                 id={id}
                 autoComplete="off"
-                spellcheck={false}
+                {...VERBATIM}
                 value={typed}
                 onInput={(event) => setTyped(event.currentTarget.value)}
               />

@@ -8,6 +8,7 @@ import { useResource } from "../store/resources.ts";
 import { useTyped } from "../store/typed.ts";
 import { mayWrite, useWhoami } from "../store/whoami.ts";
 import { Field, Heading, Notice } from "../ui/elements.tsx";
+import { VERBATIM } from "../ui/verbatim.ts";
 
 /** As the daemon takes it. */
 const NAME = "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}";
@@ -41,7 +42,7 @@ export function NewService({ route }: ScreenProps) {
                 required
                 pattern={NAME}
                 autoComplete="off"
-                spellcheck={false}
+                {...VERBATIM}
                 value={name}
                 onInput={(event) => setName(event.currentTarget.value)}
               />

@@ -14,6 +14,7 @@ import { AdminOnly } from "../ui/admin_only.tsx";
 import { Done } from "../ui/done.tsx";
 import { Await, Dialog, ErrorSummary, Field, Heading, Notice, Tag, Time, type Tone } from "../ui/elements.tsx";
 import { ACTIONS, ListTable } from "../ui/list_table.tsx";
+import { VERBATIM } from "../ui/verbatim.ts";
 
 type Token = Answers["TokenItem"];
 type Created = Answers["TokenAnswer"];
@@ -258,7 +259,7 @@ function CreateDialog({ onClose, onCreated }: { onClose: () => void; onCreated: 
               required
               maxLength={64}
               autoComplete="off"
-              spellcheck={false}
+              {...VERBATIM}
               value={name}
               onInput={(event) => setName(event.currentTarget.value)}
             />

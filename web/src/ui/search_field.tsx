@@ -1,6 +1,7 @@
 /** A labelled field for a search; screens keep its text with `useQueryText`. */
 
 import { Field } from "./elements.tsx";
+import { VERBATIM } from "./verbatim.ts";
 
 interface Props {
   label?: string;
@@ -23,7 +24,7 @@ export function SearchField({ label = "Search", hint, value, onValue, onComplete
           value={value}
           placeholder={hint}
           autoComplete="off"
-          spellcheck={false}
+          {...VERBATIM}
           onInput={(event) => onValue(event.currentTarget.value)}
           onChange={(event) => onComplete?.(event.currentTarget.value)}
         />

@@ -1,1 +1,1 @@
-import{C as e,D as t,u as n}from"./app.js";function r({otherwise:r,children:i}){return e(n,{of:t(),children:({admin:e})=>e?i:r})}export{r as t};
+import{O as e,d as t,w as n}from"./app.js";function r({otherwise:r,children:i}){return n(t,{of:e(),children:({admin:e})=>e?i:r})}export{r as t};

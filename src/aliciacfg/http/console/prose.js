@@ -1,1 +1,1 @@
-import{C as e,kt as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return e(t,{children:r.map((t,n)=>n%2==1?e(`code`,{children:t},`${n} ${t}`):t)})}export{n as t};
+import{At as e,w as t}from"./app.js";function n({text:n}){let r=n.split(/`+([^`]+)`+/);return t(e,{children:r.map((e,n)=>n%2==1?t(`code`,{children:e},`${n} ${e}`):e)})}export{n as t};
