@@ -197,8 +197,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture
 def home(_home: Daemon) -> Daemon:
     """One for all tests, as its files say."""
-    if _home.config("zoo")["revision"] > 1:
-        assert _home.http("POST", "/config/zoo/unset", {"pointer": ""}).status == 200
+    _home.undo_changes("zoo")
     return _home
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,11 +309,19 @@ async def test_an_environment_that_cannot_be_activated_says_why(home: Daemon, co
     await expect(page.get_by_text("3 services: /mqtt_config/password: is missing")).to_have_count(0)
 
 
-async def test_files_are_looked_at_and_loaded(home: Daemon, console: Console):
+@pytest.fixture
+def edited_home(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon for a test whose edits of files stay."""
+    with serving(tmp_path / "home", two_environments, asyncio_debug=None) as made:
+        yield made
+
+
+async def test_files_are_looked_at_and_loaded(edited_home: Daemon, console: Console):
     """The dry run of a reload says what edits change; refused ones are listed by file and line.
 
     What a migration changes stands there before it is chosen; the run-time changes are migrated afterwards.
     """
+    home = edited_home
     file = home.environments / "dev.yaml"
     before = file.read_text()
     page = await console.show(home, "#/environments")

@@ -55,7 +55,7 @@ def current(daemon: Daemon) -> dict[str, Any]:
 
 def test_what_is_valid_is_shown_asked_about_and_applied(shared: Daemon, editor: dict[str, str], tmp_path: Path):
     """The text has origins, and a secret as ***, which stays; what breaks readers is asked about besides."""
-    assert shared.http("POST", f"/config/{SERVICE}/unset", {"pointer": "", "allow_breaking": True}).status == 200
+    shared.undo_changes(SERVICE)
     before = current(shared)
     seen = edited(shared, editor, setting(5), keys="y\n", options=("-m", "by hand"))
     assert "+ /limits/edited  5" in seen

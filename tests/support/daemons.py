@@ -271,6 +271,11 @@ class Daemon:
         assert answer["status"] == "success", answer
         return answer
 
+    def undo_changes(self, service: str) -> None:
+        """Give a service what the files say again, whatever other tests changed."""
+        answer = self.http("POST", f"/config/{service}/unset", {"pointer": "", "allow_breaking": True})
+        assert answer.status == 200, answer.body
+
     def config(self, service: str, query: str = "") -> dict[str, Any]:
         """The answer to a get over HTTP."""
         answer = self.http("GET", f"/config/{service}{query}")
