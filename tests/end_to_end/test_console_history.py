@@ -102,7 +102,7 @@ async def test_a_rollback_is_reviewed_and_reaches_a_subscriber_by_keyboard(home:
     async with client(home.broker_port) as mqtt:
         await mqtt.subscribe("alicia/config/update/h_back")
         assert (await mqtt.next()).json["revision"] == 3
-        link = row(page, "Revision 1").get_by_role("link", name="Back to it")
+        link = row(page, "Revision 1").get_by_role("link", name="Restore")
         await press(page, link)
         await expect(page.get_by_role("heading", name="Back to the values of revision 1")).to_be_focused()
         await page.go_back()
@@ -172,7 +172,7 @@ async def test_a_deleted_configuration_comes_back(home: Daemon, console: Console
     page = await console.show(home, "#/services/h_gone?tab=history&env=dev")
     await expect(row(page, "Revision 2")).to_contain_text("deleted")
     await page.route("**/rollback", lose)
-    await row(page, "Revision 1").get_by_role("link", name="Back to it").click()
+    await row(page, "Revision 1").get_by_role("link", name="Restore").click()
     await expect(values(page, "/settings/limit").locator("code")).to_have_text(["1"])
     await page.get_by_role("button", name="Back to the values of revision 1, as revision 3").click()
     await expect(page.get_by_role("definition").filter(has_text="3")).to_be_visible()

@@ -101,7 +101,7 @@ async def test_the_list_is_found_again_as_it_was_left(module_daemon: Daemon, con
     await expect(last).to_be_in_viewport()
 
     await page.get_by_label("Search").fill("no such thing")
-    await expect(page.get_by_text("No service is like that")).to_be_visible()
+    await expect(page.get_by_text("No service matches")).to_be_visible()
 
 
 async def test_another_environment_is_looked_at(module_daemon: Daemon, console: Console):

@@ -36,7 +36,7 @@ const theme = EditorView.theme({
     color: "var(--text)",
     border: "1px solid var(--control)",
     borderRadius: "var(--radius)",
-    fontSize: "0.9rem",
+    fontSize: "var(--typed-size)",
   },
   "&.cm-focused": { outline: "3px solid var(--accent)", outlineOffset: "2px" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.5" },

@@ -1,5 +1,6 @@
 /** The bar at the foot of the screen: what is edited, what others changed meanwhile, and what was applied. */
 
+import type { Signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { health } from "../api/queries.ts";
 import { hasSecrets, unsent } from "../form/edits.ts";
@@ -38,12 +39,7 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
   const fate = useFate(session);
   return (
     <section class="edit-bar" aria-label="Unsent edits" ref={box}>
-      <Applied session={session} fate={fate} reviewing={reviewing} onUndo={onUndo} />
-      {session.conflicts.value.length === 0 && <Newer session={session} />}
-      <Restored session={session} />
-      {session.others.value.map((other) => (
-        <Other key={other.tab} session={session} other={other} />
-      ))}
+      {/* The most urgent first: a small screen shows one at a time, the next when that is done. */}
       <Unfinished session={session} onReview={onReview} />
       {session.conflicts.value.length > 0 && (
         <div class="line warning">
@@ -56,6 +52,9 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
           </button>
         </div>
       )}
+      <Applied session={session} fate={fate} reviewing={reviewing} onUndo={onUndo} />
+      {session.conflicts.value.length === 0 && <Newer session={session} />}
+      <Restored session={session} />
       {session.unkept.value && (
         <div class="line bad" role="alert">
           <p>
@@ -64,10 +63,18 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
           </p>
         </div>
       )}
+      {session.others.value.map((other) => (
+        <Other key={other.tab} session={session} other={other} />
+      ))}
       {edited && (
         <div class="line edits">
           <p>
-            {count > 0 ? <strong>{counted(count, "unsent edit")}</strong> : null}
+            {count > 0 && (
+              <strong class="whole">
+                {count} <span class="not-on-phones">unsent </span>
+                {count === 1 ? "edit" : "edits"}
+              </strong>
+            )}
             {broken && `${count > 0 ? " and a" : "A"} text that is no configuration yet (${why})`}
             {session.hasUnkeptText && ", which is not kept when the page is closed: a secret may stand in it"}
             {readOnly !== undefined && ` that cannot be sent: ${readOnly}`}
@@ -97,11 +104,24 @@ export function EditBar({ session, readOnly, reviewing, onReview, onUndo, onDisc
 
 /** Asks whether the edits of a service are to be thrown away. */
 export function DiscardDialog({ session, onClose }: { session: Session; onClose: () => void }) {
-  const { service, environment, isEdited } = session;
+  const { service, environment, isEdited, edits } = session;
   const count = Math.max(session.edits.value.size, 1);
   return (
     <Dialog title="Discard the edits?" onClose={onClose}>
-      <p>{isEdited ? `${counted(count, "place")} of ${service} in ${environment}.` : "Nothing is edited."}</p>
+      <p>
+        {isEdited
+          ? `${counted(count, "place")} of ${service} in ${environment}. What you typed cannot be brought back.`
+          : "Nothing is edited."}
+      </p>
+      {edits.value.size > 0 && (
+        <ul class="pointers">
+          {[...edits.value.keys()].map((pointer) => (
+            <li key={pointer}>
+              <code>{visible(pointer)}</code>
+            </li>
+          ))}
+        </ul>
+      )}
       <div class="buttons">
         <button
           type="button"
@@ -197,14 +217,7 @@ function Applied({
             Undo …
           </button>
         )}
-        <button
-          type="button"
-          onClick={() => {
-            session.applied.value = undefined;
-          }}
-        >
-          Dismiss
-        </button>
+        <Dismiss message={session.applied} />
       </div>
     </div>
   );
@@ -264,14 +277,7 @@ function Newer({ session }: { session: Session }) {
           </details>
         )}
       </div>
-      <button
-        type="button"
-        onClick={() => {
-          session.news.value = undefined;
-        }}
-      >
-        Dismiss
-      </button>
+      <Dismiss message={session.news} />
     </div>
   );
 }
@@ -297,15 +303,24 @@ function Restored({ session }: { session: Session }) {
           </p>
         )}
       </div>
-      <button
-        type="button"
-        onClick={() => {
-          session.restored.value = undefined;
-        }}
-      >
-        Dismiss
-      </button>
+      <Dismiss message={session.restored} />
     </div>
+  );
+}
+
+function Dismiss<T>({ message }: { message: Signal<T | undefined> }) {
+  return (
+    <button
+      type="button"
+      class="dismiss"
+      aria-label="Dismiss"
+      title="Dismiss"
+      onClick={() => {
+        message.value = undefined;
+      }}
+    >
+      ✕
+    </button>
   );
 }
 
@@ -331,6 +346,8 @@ function Other({ session, other }: { session: Session; other: OtherDraft }) {
   );
 }
 
+const BELOW_PIXELS = 40;
+
 /** Keep the field that has the focus in sight when the bar, which lies over the page, grows. */
 function useRoom(box: { current: HTMLElement | null }): void {
   useEffect(() => {
@@ -343,7 +360,8 @@ function useRoom(box: { current: HTMLElement | null }): void {
       if (focused === null || focused === document.body || bar.contains(focused)) return;
       const { top, bottom } = focused.getBoundingClientRect();
       const edge = bar.getBoundingClientRect().top;
-      if (bottom > edge && top < innerHeight) focused.scrollIntoView({ block: "nearest" });
+      // What a field says of its value stands below it.
+      if (bottom + BELOW_PIXELS > edge && top < innerHeight) focused.scrollIntoView({ block: "nearest" });
     });
     observer.observe(bar);
     return () => {

@@ -213,7 +213,8 @@ function Switch(props: ControlProps) {
   const form = useForm();
   const { value } = useValue(props.pointer);
   return (
-    <span class="switch">
+    // With its text it is as large as a finger; its name is that of the field.
+    <label class="switch">
       <input
         type="checkbox"
         {...attributes(props)}
@@ -223,7 +224,7 @@ function Switch(props: ControlProps) {
         onChange={(event) => form.set(props.pointer, event.currentTarget.checked)}
       />{" "}
       <span aria-hidden="true">{value === undefined ? "not set" : value ? "on" : "off"}</span>
-    </span>
+    </label>
   );
 }
 

@@ -175,7 +175,7 @@ function Overview({ sides: { env1, env2 } }: { sides: Sides }) {
               ))}
             </ListTable>
           ) : (
-            done && <p class="empty">No service is like that.</p>
+            done && <p class="empty">No service matches the search and the filters.</p>
           )}
         </>
       )}

@@ -1,11 +1,13 @@
 /** Drift and alerts: what is not as it should be, since when, and what to do. */
 
+import type { Problem } from "../api/client.ts";
 import { type Alert, alerts, drift, type Finding, health } from "../api/queries.ts";
 import { changeQuery, href } from "../router.ts";
 import type { ScreenProps } from "../screens.ts";
 import { useResource } from "../store/resources.ts";
 import { AdminOnly } from "../ui/admin_only.tsx";
 import { useDeferred } from "../ui/deferred.ts";
+import { Disclosure } from "../ui/disclosure.tsx";
 import { Announcement, Await, Chip, Heading, Notice, Problems, Tag, Time } from "../ui/elements.tsx";
 import { Prose } from "../ui/prose.tsx";
 import { counted } from "../ui/words.ts";
@@ -99,7 +101,7 @@ function Alerts({ alerts }: { alerts: (Pick<Alert, "name" | "message"> & Partial
             <Prose text={message} />
           </p>
           {/* A message that has room for it says what the problem is. */}
-          <Problems problems={problems.filter((problem) => !message.includes(problem.message))} />
+          <AlertProblems name={name} problems={problems.filter((problem) => !message.includes(problem.message))} />
           <AdviceText advice={alertAdvice(name)} />
           {since !== undefined && (
             <p class="muted">
@@ -115,6 +117,18 @@ function Alerts({ alerts }: { alerts: (Pick<Alert, "name" | "message"> & Partial
         </article>
       ))}
     </>
+  );
+}
+
+/** So many problems are shown at once; more of them would hide the next alert. */
+const FEW_PROBLEMS = 3;
+
+function AlertProblems({ name, problems }: { name: string; problems: Problem[] }) {
+  if (problems.length <= FEW_PROBLEMS) return <Problems problems={problems} />;
+  return (
+    <Disclosure name={`alert-${name}`} summary={`${problems.length} more problems`}>
+      <Problems problems={problems} />
+    </Disclosure>
   );
 }
 

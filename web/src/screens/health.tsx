@@ -64,9 +64,12 @@ const SUMMARIES: Record<Health["status"], { tone: Tone; title: string }> = {
   unhealthy: { tone: "bad", title: "The daemon does not work as it should." },
 };
 
+/** What an alert is about is not always the daemon itself. */
+const ALERTED = { tone: "info", title: "The daemon is healthy. Something around it needs a look." } as const;
+
 function Summary({ health }: { health: Health }) {
-  const { tone, title } = SUMMARIES[health.status];
   const alerts = Object.entries(health.alerts);
+  const { tone, title } = health.status === "healthy" && alerts.length > 0 ? ALERTED : SUMMARIES[health.status];
   return (
     <Notice lasting tone={tone} title={title}>
       {!health.mqtt_connected && <p>It is not connected to the broker; it tries again by itself.</p>}

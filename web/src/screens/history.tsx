@@ -174,7 +174,7 @@ function Row({ item, newest, service, env, revisions, open, writable }: RowProps
           {item.author}
           <small class="muted block">{CAUSES[item.cause] ?? item.cause}</small>
         </td>
-        <td data-label="Comment">{item.comment || <span class="muted">none</span>}</td>
+        <td data-label="Comment">{item.comment || <span class="muted nothing">none</span>}</td>
         <td data-label="Changed places">
           <Places item={item} />
         </td>
@@ -201,7 +201,7 @@ function Row({ item, newest, service, env, revisions, open, writable }: RowProps
                 against: undefined,
               })}
             >
-              Back to it …<span class="visually-hidden"> to the values of revision {revision}</span>
+              Restore …<span class="visually-hidden"> the values of revision {revision}</span>
             </a>
           )}
         </td>

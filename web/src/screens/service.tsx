@@ -2,7 +2,7 @@
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { Fragment } from "preact";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { type RequestError, token } from "../api/client.ts";
 import { isEqual, type Json, type JsonObject } from "../api/json.ts";
 import { environments, health } from "../api/queries.ts";
@@ -301,6 +301,12 @@ function useShortcut(act: () => void): void {
 }
 
 function Tabs({ route, tab }: { route: Route; tab: string }) {
+  const line = useRef<HTMLElement>(null);
+  // On a phone it may be beyond the edge.
+  useLayoutEffect(() => {
+    const [all, current] = [line.current, line.current?.querySelector<HTMLElement>("[aria-current]")];
+    if (all && current) all.scrollLeft = current.offsetLeft + current.offsetWidth - all.offsetLeft - all.clientWidth;
+  }, [tab]);
   const { env, new: created } = route.query;
   const all: [string, string][] = [
     ["form", "Form"],
@@ -308,7 +314,7 @@ function Tabs({ route, tab }: { route: Route; tab: string }) {
     ...Object.entries(TABS).map(([name, { title }]): [string, string] => [name, title]),
   ];
   return (
-    <nav class="tabs" aria-label="Views of the service">
+    <nav class="tabs" aria-label="Views of the service" ref={line}>
       {all.map(([name, title]) => (
         <a
           key={name}

@@ -40,7 +40,6 @@ export function ServiceHeader({ name, data, status, isProtected, route, onReset 
           )}
         </dl>
         <div class="service-states">
-          {status?.active === true && <Tag tone="info">active environment</Tag>}
           {status?.active === false && <Tag>not the active environment</Tag>}
           {isProtected && <Tag tone="warning">protected</Tag>}
           {status?.online !== undefined && (

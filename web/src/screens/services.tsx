@@ -72,9 +72,15 @@ export function Services({ route }: ScreenProps) {
         )}
         {mayCreate && <a href={href(["new-service"], { env })}>New service …</a>}
       </Heading>
-      <search class="filters">
-        <SearchField hint="Name, author or comment" value={search} onValue={setSearch} onComplete={writeSearch} />
+      <search class="filters service-filters">
+        <SearchField
+          hint="Search name, author or comment"
+          value={search}
+          onValue={setSearch}
+          onComplete={writeSearch}
+        />
         <EnvironmentChoice env={env} />
+        <Order sort={sort} />
       </search>
       <Await of={all}>
         {(data) => (
@@ -87,13 +93,48 @@ export function Services({ route }: ScreenProps) {
                 Services get what another environment says. <a href={href(["environments"])}>Environments</a>
               </Notice>
             )}
-            <List data={data} search={search} filters={filters} sort={sort} env={env} onClear={() => setSearch("")} />
+            <List
+              data={data}
+              search={search}
+              filters={filters}
+              sort={sort}
+              env={env}
+              mayCreate={mayCreate}
+              onClear={() => setSearch("")}
+            />
           </>
         )}
       </Await>
     </>
   );
 }
+
+/** The order of the list where the titles of its columns, which sort it elsewhere, have no room. */
+function Order({ sort }: { sort: Sort }) {
+  const value = `${sort.descending ? "-" : ""}${sort.key}`;
+  return (
+    <div class="on-phones">
+      <Field label="Order">
+        {({ id }) => (
+          <select id={id} value={value} onChange={(event) => changeQuery({ sort: event.currentTarget.value })}>
+            {!ORDERS.some(([order]) => order === value) && <option value={value}>As chosen</option>}
+            {ORDERS.map(([order, title]) => (
+              <option key={order} value={order}>
+                {title}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+    </div>
+  );
+}
+
+const ORDERS: readonly (readonly [order: string, title: string])[] = [
+  ["service", "By name"],
+  ["-changed", "Last changed first"],
+  ["-state", "Problems first"],
+];
 
 function EnvironmentChoice({ env }: { env: string | undefined }) {
   const { data } = useResource("environments", environments, ["environment", "files"]);
@@ -140,13 +181,14 @@ interface ListProps {
   filters: readonly Filter[];
   sort: Sort;
   env: string | undefined;
+  mayCreate: boolean;
   onClear: () => void;
 }
 
 /** Where somebody left a list: who comes back to it finds it there. */
 const left = { list: "", shown: 0, top: 0 };
 
-function List({ data, search, filters, sort, env, onClear }: ListProps) {
+function List({ data, search, filters, sort, env, mayCreate, onClear }: ListProps) {
   const names = draftsOf();
   const all = useMemo(() => [...data.configs, ...data.invalid.map(asListed)], [data.configs, data.invalid]);
   const ordered = useMemo(() => inOrder(all, sort), [all, sort.key, sort.descending]);
@@ -183,24 +225,32 @@ function List({ data, search, filters, sort, env, onClear }: ListProps) {
   const count = found.length === all.length ? `${found.length} services` : `${found.length} of ${all.length} services`;
   return (
     <>
-      <FilterChips services={all} filters={filters} drafts={names}>
-        {filtered && (
-          <button type="button" class="link" onClick={clear}>
-            Clear
-          </button>
-        )}
-      </FilterChips>
+      {all.length > 0 && (
+        <FilterChips services={all} filters={filters} drafts={names}>
+          {filtered && (
+            <button type="button" class="link" onClick={clear}>
+              Clear
+            </button>
+          )}
+        </FilterChips>
+      )}
       <Announcement>{count}</Announcement>
       {found.length === 0 ? (
-        <p class="empty">
+        <div class="empty">
           {all.length > 0 ? (
-            "No service is like that. Clear the search and the filters to see all."
-          ) : (
             <>
-              No service has a configuration here. <code>aliciacfg service add NAME</code> adds one to the files.
+              <p>No service matches the search and the filters.</p>
+              <button type="button" onClick={clear}>
+                Show all services
+              </button>
             </>
+          ) : (
+            <p>
+              No service has a configuration here. <code>aliciacfg service add NAME</code> adds one to the files
+              {mayCreate && "; “New service …” above begins one without a file"}.
+            </p>
           )}
-        </p>
+        </div>
       ) : (
         <table
           class={`list services${data.invalid.length > 0 ? " with-reasons" : ""}`}
