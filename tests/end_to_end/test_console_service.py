@@ -11,7 +11,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from brokers import Broker
 from callers import bearing, token
-from console_browser import Console, has_address, has_focus, press, settled, tab_to
+from console_browser import PHONE, Console, has_address, has_focus, press, settled, tab_to
 from daemons import Daemon
 from mqtt_clients import client
 
@@ -185,6 +185,23 @@ async def test_a_change_elsewhere_is_shown_without_touching_what_is_typed(module
         "([bar, field]) => field.getBoundingClientRect().bottom <= bar.getBoundingClientRect().top",
         arg=[await bar(page).element_handle(), await field.element_handle()],
     )
+    await _one_message_at_a_time(module_daemon, page)
+
+
+async def _one_message_at_a_time(daemon: Daemon, page: Page) -> None:
+    """See on a phone the most urgent message above the edits, then the next; the review can be opened all the time."""
+    await page.set_viewport_size({"width": PHONE, "height": 640})
+    await page.reload()
+    await settled(page)
+    message = bar(page).locator(".line:not(.edits):visible")
+    await expect(message).to_contain_text("Your draft was restored.")
+    await expect(page.get_by_text("live", exact=True)).to_be_attached()
+    made = await patch(daemon, "ai_service", {"limits": {"requests_per_minute": 4321}})
+    await expect(message).to_contain_text(f"Revision {made['revision']} by")
+    await expect(bar(page).get_by_role("button", name="Review …")).to_be_in_viewport(ratio=1)
+    assert await bar(page).evaluate("bar => bar.offsetHeight < innerHeight / 3")
+    await message.get_by_role("button", name="Dismiss").click()
+    await expect(message).to_contain_text("Your draft was restored.")
 
 
 @pytest.mark.soak

@@ -73,6 +73,33 @@ APPROACH = """(one, [controls, backwards]) => {
   window.mayLeave = () => removeEventListener("keydown", stay, { capture: true });
 }"""
 
+# What cannot be hit with a finger, with the styles of a screen that is touched, which need no other context so. What is
+# pressed counts with its label, and with what belongs to it around it. A link within a text is as high as the text
+# (criterion 2.5.5).
+TOO_SMALL = """least => {
+  const rules = [...document.styleSheets].flatMap(sheet => [...sheet.cssRules]);
+  const touched = rules.filter(rule => rule.media?.mediaText === "(pointer: coarse)");
+  if (touched.length === 0) return ["no style is for fingers"];
+  const isLinkInText = one => one.matches("a, .link")
+    && one.parentElement.textContent.trim().length > one.textContent.trim().length + 3;
+  const seen = one => one.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && one.offsetWidth > 1;
+  const height = one => one.getBoundingClientRect().height;
+  const around = one => {
+    const { position, top, bottom } = getComputedStyle(one, "::after");
+    let within = one;
+    while (within !== document.body && getComputedStyle(within).position === "static") within = within.parentElement;
+    return position === "absolute" ? height(within) - parseFloat(top) - parseFloat(bottom) : 0;
+  };
+  const isSmall = one => Math.max(height(one), around(one), ...[...one.labels ?? []].map(height)) < least - 0.5;
+  for (const { media } of touched) media.mediaText = "all";
+  const found = [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+    .filter(one => seen(one) && one.tabIndex >= 0 && !one.disabled && !isLinkInText(one) && isSmall(one))
+    .map(one => `${one.tagName.toLowerCase()} ${one.ariaLabel ?? one.textContent.trim().slice(0, 40)}`);
+  for (const { media } of touched) media.mediaText = "(pointer: coarse)";
+  return found;
+}"""
+FINGER_PIXELS = 44
+
 
 @dataclass
 class Console(Visit):
@@ -246,10 +273,11 @@ async def stops(page: Page) -> tuple[list[str], list[str]]:
 async def faults(page: Page, part: str | None = None) -> dict[str, list[str]]:
     """Return what is wrong with a page at a desk, and in the dark theme at the width of a phone.
 
-    What axe-core finds against WCAG 2.2 AA; at a desk also what Tab does not reach, on a phone and on a tablet what
-    makes the page scroll sideways (criterion 1.4.10). ``part`` is the selector of what to look at, on a screen whose
-    rest was looked at elsewhere. Begins with the view that the page has, and leaves it in the other one: a change of
-    the view costs as much as a look. The first look of a document takes three times as long as each after it.
+    What axe-core finds against WCAG 2.2 AA; at a desk also what Tab does not reach, on a phone what is too small for a
+    finger, and there and on a tablet what makes the page scroll sideways (criterion 1.4.10). ``part`` is the selector
+    of what to look at, on a screen whose rest was looked at elsewhere. Begins with the view that the page has, and
+    leaves it in the other one: a change of the view costs as much as a look. The first look of a document takes three
+    times as long as each after it.
     """
     if part is not None:
         await expect(page.locator(part).first).to_be_visible()
@@ -266,6 +294,7 @@ async def faults(page: Page, part: str | None = None) -> dict[str, list[str]]:
         found[name] = await _violations(page, part, rules)
         if on_phone:
             found["scrolls sideways on a phone"] = list(await widest(page))
+            found["too small for a finger"] = await page.evaluate(TOO_SMALL, FINGER_PIXELS)
         elif part is None:
             reached, controls = await stops(page)
             found["not reached by Tab"] = sorted(set(controls) - set(reached))

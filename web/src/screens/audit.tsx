@@ -253,12 +253,12 @@ function EntryRow({ entry }: { entry: Audited }) {
             <Separated text={entry.service} />
           </a>
         ) : (
-          "–"
+          <span class="nothing">–</span>
         )}
         {env !== undefined && <span class="muted"> in {env}</span>}
       </td>
       <td data-label="Revision">
-        {entry.before === null && entry.after === null && "–"}
+        {entry.before === null && entry.after === null && <span class="nothing">–</span>}
         {entry.before !== null && entry.before !== undefined && <Revision entry={entry} number={entry.before} />}
         {entry.before && entry.after ? " → " : ""}
         {entry.after !== null && entry.after !== undefined && <Revision entry={entry} number={entry.after} />}

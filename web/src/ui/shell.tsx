@@ -266,7 +266,8 @@ function CurrentScreen() {
     if (loaded.row === row && loaded.failed !== undefined) {
       return (
         <Notice tone="bad" title="This part of the console could not be loaded.">
-          <p>{loaded.failed}</p>
+          <p>The daemon may not answer at present. Drafts are kept.</p>
+          <p class="muted">{loaded.failed}</p>
           <button type="button" onClick={() => location.reload()}>
             Load the page again
           </button>
