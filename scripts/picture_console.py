@@ -59,7 +59,10 @@ async def _pictures(url: str, token: str, directory: Path) -> None:
     from console_browser import Console  # noqa: PLC0415
 
     viewport = {"width": WIDTH, "height": HEIGHT}
-    async with running(directory) as browser, visiting(browser, Console, viewport=viewport) as console:
+    async with (
+        running(directory, pictures=True) as browser,
+        visiting(browser, Console, viewport=viewport) as console,
+    ):
         console.sign_in(token)
         page = await console.show(url, "#/services?sort=-changed")
         await _take(page, "services", "light")

@@ -354,14 +354,17 @@ def module_daemon(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixt
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def chromium(tmp_path_factory: pytest.TempPathFactory) -> "AsyncGenerator[Browser, None]":
+async def chromium(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> "AsyncGenerator[Browser, None]":
     """A headless browser for all tests; a test uses ``visit`` or ``console``, for which nothing of others is kept."""
     # Loaded by the processes that use it.
     from browser import running
 
     # Everything that a page says passes through this loop.
     asyncio.get_running_loop().set_debug(False)
-    async with running(tmp_path_factory.mktemp("browser")) as browser:
+    pictures = pytestconfig.getoption("--pictures") is not None
+    async with running(tmp_path_factory.mktemp("browser"), pictures=pictures) as browser:
         yield browser
 
 

@@ -38,9 +38,9 @@ OPTIONS = (
     "--js-flags=--no-opt,--invocation-count-for-maglev=4000,--min-semi-space-size=16",
     # To start a process takes half of the time of a page, and what it says to another one a part of each request.
     "--process-per-site", "--enable-features=NetworkServiceInProcess2",
-    # A page is one layer, whatever scrolls in it: an eighth less of the processor.
-    "--blink-settings=acceleratedCompositingEnabled=false",
 )  # fmt: skip
+# A page is one layer, whatever scrolls in it: an eighth less of the processor. No picture of it can be taken.
+UNSEEN = "--blink-settings=acceleratedCompositingEnabled=false"
 # The site of all daemons: a port is no part of it.
 SITE = "http://127.0.0.1"
 # What is no request to a server.
@@ -56,13 +56,13 @@ def program() -> str:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path) -> AsyncGenerator[Browser, None]:
-    """Run a browser that writes nothing outside of ``home``."""
+async def running(home: Path, *, pictures: bool = False) -> AsyncGenerator[Browser, None]:
+    """Run a browser that writes nothing outside of ``home``, and of whose pages pictures can be taken if it is said."""
     expect.set_options(timeout=SECONDS * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=program(),
-            args=OPTIONS,
+            args=OPTIONS if pictures else (*OPTIONS, UNSEEN),
             env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
             handle_sigint=False,
             handle_sigterm=False,
