@@ -123,11 +123,18 @@ class Trial:
             revisions = [item["revision"] for item in answer["revisions"]]
             assert revisions == list(range(revisions[0], revisions[0] - len(revisions), -1)), revisions
         assert self.lost == 0, f"{self.lost} acknowledged writes are missing"
-        wait_until(lambda: self._health()["outbox_pending"] == 0, seconds=RECOVERY_SECONDS, why="all is announced")
+        # Files that a round put back may be loaded meanwhile.
+        wait_until(
+            lambda: self._health()["outbox_pending"] == 0 and self._announced(),
+            seconds=RECOVERY_SECONDS,
+            why="all is announced",
+        )
+
+    def _announced(self) -> bool:
+        """Whether the broker holds what the daemon serves."""
         retained = asyncio.run(self._retained())
-        for service in SERVICES:
-            now, update = self.daemon.config(service), retained[f"alicia/config/update/{service}"]
-            assert (update["revision"], update["config"]) == (now["revision"], now["config"]), service
+        pairs = [(self.daemon.config(service), retained[f"alicia/config/update/{service}"]) for service in SERVICES]
+        return all((now["revision"], now["config"]) == (held["revision"], held["config"]) for now, held in pairs)
 
     async def _retained(self) -> dict[str, Any]:
         async with client(self.broker.port) as mqtt:
