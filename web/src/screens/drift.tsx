@@ -126,7 +126,7 @@ const FEW_PROBLEMS = 3;
 function AlertProblems({ name, problems }: { name: string; problems: Problem[] }) {
   if (problems.length <= FEW_PROBLEMS) return <Problems problems={problems} />;
   return (
-    <Disclosure name={`alert-${name}`} summary={`${problems.length} more problems`}>
+    <Disclosure name={`alert-${name}`} summary={`${problems.length} problems`}>
       <Problems problems={problems} />
     </Disclosure>
   );

@@ -1,6 +1,6 @@
 /** A text that is typed and lies in the address, such as a search. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { changeQuery, route } from "../router.ts";
 
 /** A text reaches the address so long after the last key: browsers limit how often an address may change. */
@@ -16,7 +16,8 @@ export function useQueryText(name: string): [string, (text: string) => void, (te
   const [typed, setTyped] = useState(inAddress);
   const written = useRef(inAddress);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => {
+  // Before the next key: after the paint it would take away what is typed right behind the change of the address.
+  useLayoutEffect(() => {
     // Back, or a link: the address says something else than what was typed.
     if (inAddress === written.current) return;
     written.current = inAddress;
