@@ -76,12 +76,12 @@ def _agreed_to_protected(target: Target, environment: str) -> bool:
     """
     # What another home has is nothing to ask about: the activation there is refused.
     known = parse(ask(replace(target, changing=True), "environments", None, {}), EnvironmentsAnswer)
-    about = [f"{item.name} is protected" for item in known.environments if item.protected and item.name == environment]
-    about += [
-        f"{item.name} is protected, and active until then"
-        for item in known.environments
-        if item.protected and item.name == known.active
-    ]
+    protected = {item.name for item in known.environments if item.protected}
+    texts = {
+        environment: f"{environment} is protected",
+        known.active: f"{known.active} is protected, and active until then",
+    }
+    about = [text for name, text in texts.items() if name in protected]
     if not about or environment == known.active:
         return False
     trial = parse(ask(target, "activate", environment, {"dry_run": True}), ActivateAnswer)
